@@ -1,0 +1,48 @@
+// Package transform is the contract of single-message transforms and the chain that applies them.
+//
+// A connector's `transforms` property names them in order; each is one package below this one and answers to the class
+// names that Kafka Connect and Debezium use for it. A transform sees a batch of events and rewrites it in place: it may
+// change the topic, the headers, column values, the table (to a derived *Table with other columns) or drop events.
+//
+// Invariants: a transform never splits an event and never reorders (Invariant 2); it is deterministic, since a replay
+// must give the same records; it may be called by one goroutine only and keeps nothing of a batch after it returned.
+//
+// Transforms do no I/O.
+package transform
+
+import (
+	"context"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/config"
+)
+
+// A Transform rewrites or drops the events of a batch in place. Memory for new values comes from the batch.
+type Transform interface {
+	Apply(ctx context.Context, b *change.Batch) error
+}
+
+// A Plugin is one kind of transform.
+type Plugin struct {
+	Name    string   // the alias for transforms.X.type: unwrap
+	Classes []string // Kafka Connect's and Debezium's class names
+	Doc     string   // one sentence
+	Keys    []config.Key
+	// Check validates the transform's own properties (without the transforms.X. prefix, without type).
+	Check func(props map[string]string) []config.Problem
+	// New makes the transform. It does not block.
+	New func(props map[string]string) (Transform, error)
+}
+
+// A Chain applies transforms in order. The empty chain does nothing.
+type Chain []Transform
+
+// Apply implements Transform.
+func (c Chain) Apply(ctx context.Context, b *change.Batch) error {
+	for _, t := range c {
+		if err := t.Apply(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
