@@ -95,6 +95,7 @@ func walk(v reflect.Value, visit func(reflect.StructField, reflect.Value)) {
 var (
 	durationType = reflect.TypeFor[time.Duration]()
 	passwordType = reflect.TypeFor[Password]()
+	patternsType = reflect.TypeFor[Patterns]()
 )
 
 func connectType(t reflect.Type) string {
@@ -103,6 +104,8 @@ func connectType(t reflect.Type) string {
 		return "PASSWORD"
 	case t == durationType:
 		return "LONG"
+	case t == patternsType:
+		return "LIST"
 	}
 	switch t.Kind() {
 	case reflect.Bool:
