@@ -2,17 +2,6 @@ package config
 
 import "strings"
 
-// HasPlaceholder reports whether text contains a placeholder of a known provider: ${env:..}, ${file:..} or ${dir:..}
-// (directory is another name for dir).
-func HasPlaceholder(text string) bool {
-	for _, p := range []string{"${env:", "${file:", "${dir:", "${directory:"} {
-		if strings.Contains(text, p) {
-			return true
-		}
-	}
-	return false
-}
-
 func didYouMean(text string, known []string) string {
 	if s := Nearest(text, known); s != "" {
 		return ": did you mean " + s + "?"
