@@ -96,7 +96,7 @@ type Description struct {
 	Problems []Problem // what the plugin's Check, and the checks of transforms and converters, found
 }
 
-// Check judges the properties of all connectors and returns what is wrong, in the order of lines. describe tells what
+// Check judges the properties of all connectors and returns what is wrong (at most 200 mistakes), in the order of lines. describe tells what
 // is known of a connector; false as its second result means that the class itself is unknown and its properties can't
 // be judged, for which Problems should say so. Unknown properties are warnings, errors if strict; one among the
 // defaults is unknown if no connector knows it.
@@ -111,11 +111,16 @@ func (f *File) Check(strict bool, describe func(c Connector) (Description, bool)
 		unjudged[d.key] = d
 	}
 	var all []Key
+	add := func(d Diagnostic) {
+		if len(diags) < maxMistakes {
+			diags = append(diags, d)
+		}
+	}
 	for i := range f.Connectors {
 		c := &f.Connectors[i]
 		d, known := describe(*c)
 		for _, p := range d.Problems {
-			diags = append(diags, f.Locate(c, p, Error))
+			add(f.Locate(c, p, Error))
 		}
 		if !known {
 			clear(unjudged)
@@ -123,7 +128,7 @@ func (f *File) Check(strict bool, describe func(c Connector) (Description, bool)
 		}
 		all = append(all, d.Keys...)
 		for _, p := range Unknown(c.own(), d.Keys, d.Patterns...) {
-			diags = append(diags, f.Locate(c, p, severity))
+			add(f.Locate(c, p, severity))
 		}
 		unknown := Unknown(c.Config, d.Keys, d.Patterns...)
 		for key := range unjudged {
@@ -135,7 +140,7 @@ func (f *File) Check(strict bool, describe func(c Connector) (Description, bool)
 	if len(f.Connectors) > 0 {
 		for _, d := range unjudged {
 			for _, p := range Unknown(map[string]string{d.key: d.value}, all) {
-				diags = append(diags, f.at(d.at, p, severity))
+				add(f.at(d.at, p, severity))
 			}
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode"
@@ -20,6 +21,7 @@ const (
 	maxEntries   = 20_000 // keys of all maps together
 	maxTokens    = 500_000
 	maxName      = 249 // bytes of a connector's name, Kafka's bound of a topic's
+	maxMistakes  = 200 // diagnostics of one pass
 )
 
 // A File is a connectors.yaml that was read. Its diagnostics tell whether it can be used.
@@ -70,9 +72,10 @@ type property struct {
 	key, value string
 	at         place // of the key
 	valueAt    place
+	broken     bool // the value is wrong in itself and was reported
 }
 
-// Load reads the file at path and returns every mistake in its structure, in the order of lines. The result is not nil
+// Load reads the file at path and returns every mistake in its structure (at most 200), in the order of lines. The result is not nil
 // even if there are errors, so that what is there can be checked further.
 func Load(path string) (*File, []Diagnostic) {
 	text, err := readBounded(path)
@@ -103,6 +106,7 @@ func readBounded(path string) ([]byte, error) {
 func Parse(path string, text []byte) (*File, []Diagnostic) {
 	l := &loader{file: &File{Path: path, Version: 1}}
 	l.load(text)
+	l.file.defaults = slices.DeleteFunc(l.file.defaults, func(p property) bool { return p.broken })
 	sortDiagnostics(l.diags)
 	return l.file, l.diags
 }
@@ -179,6 +183,7 @@ func (l *loader) log(e entry) {
 	for _, p := range l.properties(e) {
 		lg.places[p.key] = p.at
 		switch {
+		case p.broken:
 		case p.key == "type":
 			lg.Type = p.value
 			if types := []string{"embedded", "kafka"}; p.value != "embedded" && p.value != "kafka" {
@@ -210,8 +215,12 @@ func (l *loader) connectors(e entry) {
 
 func (l *loader) connector(n ast.Node, names map[string]place) {
 	at := placeOf(n)
+	if _, ok := n.(ast.MapNode); !ok {
+		l.entries(n, "a connector") // says what is wrong
+		return
+	}
 	c := Connector{State: "RUNNING", Config: map[string]string{}, places: map[string]place{}, at: at}
-	nameAt := at
+	nameAt, hasClass := at, false
 	for _, d := range l.file.defaults {
 		c.Config[d.key] = d.value
 	}
@@ -225,6 +234,7 @@ func (l *loader) connector(n ast.Node, names map[string]place) {
 		case "config":
 			for _, p := range l.properties(e) {
 				c.Config[p.key], c.places[p.key] = p.value, p.at
+				hasClass = hasClass || p.broken && p.key == "connector.class"
 			}
 		default:
 			l.unknown(e, []string{"name", "state", "config"})
@@ -238,10 +248,10 @@ func (l *loader) connector(n ast.Node, names map[string]place) {
 		names[c.Name] = nameAt
 	}
 	if own, ok := c.Config["name"]; ok && own != c.Name {
-		l.add(l.placeOf(&c, "name"), "name", fmt.Sprintf("%q differs from the connector's name %q", own, c.Name))
+		l.add(l.file.locate(&c, "name"), "name", fmt.Sprintf("%q differs from the connector's name %q", own, c.Name))
 	}
 	c.Config["name"] = c.Name
-	if c.Config["connector.class"] == "" {
+	if c.Config["connector.class"] == "" && !hasClass {
 		l.add(c.at, "connector.class", "is required and has no default")
 	}
 	l.file.Connectors = append(l.file.Connectors, c)
@@ -261,8 +271,6 @@ func (l *loader) state(e entry, c *Connector) {
 	c.State = states[i]
 }
 
-func (l *loader) placeOf(c *Connector, key string) place { return l.file.locate(c, key) }
-
 func (l *loader) unknown(e entry, known []string) {
 	hint := Nearest(e.key, known)
 	message := "unknown key"
@@ -275,5 +283,8 @@ func (l *loader) unknown(e entry, known []string) {
 func (l *loader) add(at place, key, message string) { l.suggest(at, key, message, "") }
 
 func (l *loader) suggest(at place, key, message, suggestion string) {
+	if len(l.diags) >= maxMistakes {
+		return
+	}
 	l.diags = append(l.diags, l.file.diagnostic(at, key, message, suggestion, Error))
 }

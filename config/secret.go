@@ -20,6 +20,8 @@ func IsSecretName(name string) bool {
 	parts := strings.FieldsFunc(name, func(r rune) bool { return r == '.' || r == '_' || r == '-' })
 	for i, p := range parts {
 		switch {
+		case len(p) > 5 && (distance(p, "password", 3) < 3 || distance(p, "secret", 2) < 2): // misspelled
+			return true
 		case p == "token" || p == "salt" && i == len(parts)-1:
 			return true
 		case p == "key" && i > 0 && (parts[i-1] == "api" || parts[i-1] == "access" || parts[i-1] == "private"):

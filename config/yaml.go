@@ -173,16 +173,15 @@ func (l *loader) entries(n ast.Node, what string) []entry {
 	return list
 }
 
-// properties returns a flat map of texts.
+// properties returns a flat map of texts, with the values that are none marked as broken.
 func (l *loader) properties(e entry) []property {
 	if e.node.Type() == ast.NullType {
 		return nil
 	}
 	var list []property
 	for _, p := range l.entries(e.node, e.key) {
-		if value, ok := l.scalar(p); ok {
-			list = append(list, property{p.key, value, p.at, p.valueAt})
-		}
+		value, ok := l.scalar(p)
+		list = append(list, property{p.key, value, p.at, p.valueAt, !ok})
 	}
 	return list
 }
