@@ -7,35 +7,70 @@ import (
 )
 
 // Scanner is the optional power of a source.Source to read the rows that exist already, chunk by chunk. It uses
-// connections of its own: its methods may run while the source's stream is read by another goroutine.
+// connections of its own. What an earlier run of the connector was sent is visible to all of this run's reads: where
+// commits can stay hidden after they were sent (synchronous replication), Stream waits for them. Its methods run while the source's stream is read by another goroutine, and a
+// Fetcher's Fetch may run while Scan does.
 type Scanner interface {
-	// Tables returns the captured tables in the order in which they are to be copied.
+	// Tables returns the captured tables, as they are now, in the order in which they are to be copied.
 	Tables(ctx context.Context) ([]*change.Table, error)
 	// Scan reads the next chunk of t in key order: the rows whose key is greater than after (a key tuple as made by
 	// change.AppendKey; nil: from the beginning), as OpRead events with Key, Topic, Commit and After set, into b. It
 	// takes no lock, writes nothing, and holds no transaction after it has returned. Fewer rows than limit, also none,
-	// mean that the table is done. A table without a key is read whole in one logical pass: see Window of the
-	// implementation. When the table's structure is no longer t's, it returns an error.
+	// mean that the table is done. A table without a key is read whole by one call: after is nil and limit is more than
+	// any table has. When the table's structure is no longer t's, it returns an error that wraps ErrChanged.
 	Scan(ctx context.Context, t *change.Table, after []byte, limit int, b *change.Batch) (Window, error)
+}
+
+// Fetcher is the optional power of a source.Source to read one row. Where the database does not log unchanged large columns,
+// a change of key arrives as a delete and a create that lacks those columns; Fetch is how the create becomes whole.
+type Fetcher interface {
+	// Fetch returns the row of t with this key as it is now, in b's memory; nil if there is none or the table's
+	// structure is no longer t's. The window tells which transactions it saw; it is asked for Side only, and only
+	// whether it is Before. Fetch adds no event to b.
+	Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, Window, error)
+}
+
+// Estimator is the optional power of a Scanner to tell about how many rows a table has, -1 if it doesn't know. It must
+// be cheap: statistics, not a count.
+type Estimator interface {
+	Estimate(ctx context.Context, t *change.Table) (int64, error)
 }
 
 // Side tells where an event of the stream lies relative to the moment at which a chunk was read.
 type Side int
 
 const (
-	// Before: the event's transaction is part of what the chunk saw; the event is passed on, the chunk's row is newer.
+	// Before: the chunk saw the event's transaction; the chunk's row is as new as the event or newer.
 	Before Side = iota
-	// Inside: the chunk did not see the event, and the stream has not passed the window yet; a chunk row of the same
-	// key is stale.
+	// Inside: the chunk did not see the event's transaction, and the stream may not have passed the window yet; a chunk
+	// row of the same key is stale.
 	Inside
-	// After: the stream has passed the window: everything the chunk saw has been delivered. The chunk's remaining rows go
-	// out before this event.
+	// After: the chunk did not see the event's transaction, and the stream has passed the window: everything the chunk
+	// saw has been delivered.
 	After
 )
 
 // A Window is the span of the log that a chunk's read overlaps, judged by the database's own rules of visibility.
+// It is used by the goroutine that reads the stream, after Scan has returned it.
 type Window interface {
+	// Side judges an event by Txn, LSN, PrevLSN and Commit alone; the other fields may be empty. An event that was
+	// Before one window is Before every later one.
 	Side(e *change.Event) Side
-	// Passed reports whether a stream that stands at p, with no events before it outstanding, is past the window.
+	// Passed reports whether a stream that stands at p, with no events before it outstanding, is past the window: all
+	// transactions that the chunk saw have been delivered. A position inside a transaction has not passed it.
 	Passed(p change.Position) bool
 }
+
+// Error is the type of the package's sentinel errors.
+type Error string
+
+// Error implements error.
+func (e Error) Error() string { return string(e) }
+
+const (
+	// ErrDone is what Read returns when snapshot.mode=initial_only and the copy is complete and was delivered with its
+	// Resume. It is no failure: the connector has nothing left to do.
+	ErrDone Error = "snapshot is complete and snapshot.mode=initial_only asks for nothing more"
+	// ErrChanged is what Scan returns when the table no longer has the structure that the caller knows.
+	ErrChanged Error = "table structure has changed"
+)

@@ -54,7 +54,8 @@ type Stream interface {
 }
 
 // Prompter is an optional power of a Stream: Prompt asks it to report its position soon, by a batch without events if
-// nothing was captured. A snapshot uses it to close the window of a chunk on an idle database. It does not block.
+// nothing was captured, also when it is the position that Read gave last. A snapshot uses it to close the window of a
+// chunk on an idle database. It does not block, and may be called by any goroutine, also while Read runs.
 type Prompter interface {
 	Prompt()
 }

@@ -1,0 +1,144 @@
+package snapshot_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/sim"
+	"github.com/tailrace/tailrace/snapshot"
+)
+
+// scenario is one way to run a world; the seed decides the rest.
+type scenario struct {
+	keyless bool
+	crashes int // how often the connector dies; -1: as the seed says
+	rows    int
+	steps   int
+	batch   int // MaxBatch of stream and weave; 0: by the seed
+	chunk   int // 0: by the seed
+}
+
+type outcome struct {
+	events, copied, scans, crashes int
+}
+
+// run drives one world to its end and checks the law: fold of the durable log == table.
+func run(seed uint64, sc scenario) (out outcome, err error) {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	db := sim.New(sim.Config{Seed: seed, Keyless: sc.keyless, Rows: sc.rows, Steps: sc.steps, MaxBatch: sc.batch, Settle: synctest.Wait})
+	h := db.History()
+	crashes := sc.crashes
+	if crashes < 0 {
+		crashes = rng.IntN(6)
+	}
+	chunk := sc.chunk
+	if chunk == 0 {
+		chunk = 1 + rng.IntN(12)
+	}
+	o := snapshot.Options{Config: snapshot.Config{Mode: "initial", FetchSize: chunk}, MaxBatch: sc.batch}
+	if o.MaxBatch == 0 && rng.IntN(2) == 0 {
+		o.MaxBatch = 1 + rng.IntN(8)
+	}
+	var durable change.Position
+	for {
+		die := -1
+		if crashes > 0 {
+			crashes--
+			out.crashes++
+			die = rng.IntN(60)
+		}
+		over, err := live(db, h, &durable, o, die, rng)
+		if err != nil {
+			return out, err
+		}
+		if over {
+			break
+		}
+	}
+	out.events, out.copied, out.scans = h.Events, h.Copied, len(db.Scans())
+	return out, h.Equal()
+}
+
+// live is one run of a connector: it ends when all is copied and delivered, or after die reads.
+func live(db *sim.DB, h *sim.History, durable *change.Position, o snapshot.Options, die int, rng *rand.Rand) (over bool, err error) {
+	ctx := context.Background()
+	src := db.Source()
+	defer src.Close()
+	s, err := snapshot.Open(ctx, src, *durable, o)
+	if err != nil {
+		return false, err
+	}
+	defer s.Close()
+	var b change.Batch
+	for n := 0; ; n++ {
+		b.Reset()
+		if err := s.Read(ctx, &b); err != nil {
+			return false, err
+		}
+		if len(b.Resume) == 0 {
+			return false, errors.New("a batch without Resume")
+		}
+		lost := n == die && rng.IntN(2) == 0
+		if !lost {
+			if err := h.Append(&b); err != nil {
+				return false, err
+			}
+			*durable = bytes.Clone(b.Resume)
+		}
+		if n == die {
+			return false, nil
+		}
+		if rng.IntN(3) == 0 {
+			if err := s.Ack(ctx, *durable); err != nil {
+				return false, err
+			}
+		}
+		if end, quiet := db.End(); quiet && bytes.Contains(*durable, []byte(`"completed":true`)) &&
+			bytes.Contains(*durable, fmt.Appendf(nil, `"lsn":%d,"ord":0`, end)) {
+			return true, nil
+		}
+		if end, quiet := db.End(); quiet && n > 20000 {
+			return false, fmt.Errorf("no end: database at %d, connector at %s", end, *durable)
+		}
+	}
+}
+
+// seeds runs a scenario for n seeds from first on, each in a bubble of its own.
+func seeds(t *testing.T, first, n int, sc scenario) {
+	t.Helper()
+	if testing.Short() {
+		n = max(1, n/10)
+	}
+	var sum outcome
+	for seed := first; seed < first+n; seed++ {
+		synctest.Test(t, func(t *testing.T) {
+			out, err := run(uint64(seed), sc)
+			if err != nil {
+				t.Fatalf("seed %d, %+v: %v", seed, sc, err)
+			}
+			sum.events += out.events
+			sum.copied += out.copied
+			sum.scans += out.scans
+			sum.crashes += out.crashes
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d worlds: %d events, %d of them copied, %d chunks, %d crashes", n, sum.events, sum.copied, sum.scans, sum.crashes)
+}
+
+func TestWeave(t *testing.T) {
+	t.Run("case31_one_legal_history", func(t *testing.T) { seeds(t, 1, 1500, scenario{}) })
+	t.Run("case32_crashes", func(t *testing.T) { seeds(t, 10000, 1500, scenario{crashes: -1}) })
+	t.Run("keyless", func(t *testing.T) { seeds(t, 20000, 700, scenario{keyless: true}) })
+	t.Run("keyless_crashes", func(t *testing.T) { seeds(t, 30000, 700, scenario{keyless: true, crashes: -1}) })
+	t.Run("batch_1", func(t *testing.T) { seeds(t, 40000, 200, scenario{crashes: -1, batch: 1}) })
+	t.Run("batch_10000", func(t *testing.T) { seeds(t, 50000, 200, scenario{crashes: -1, batch: 10000, chunk: 10000}) })
+}
