@@ -23,9 +23,15 @@ const checkpointPause = time.Second
 type snapshot struct {
 	man    *manifest
 	dirty  dirt
-	sealed []*segment // that the manifest has whole
+	sealed []sealed   // that the manifest has whole
 	kept   int64      // of the journal, and not needed any more afterwards
 	done   chan error // may be nil
+}
+
+// sealed is a segment of a partition that ended before the snapshot.
+type sealed struct {
+	p   *partition
+	seg *segment
 }
 
 // startCheckpoint begins a checkpoint unless one, or a compaction's commit, is under way. The writer calls it.
@@ -112,7 +118,7 @@ func (l *Log) snapshot() snapshot {
 			for _, seg := range p.segs {
 				pm.Segments = append(pm.Segments, seg.meta)
 				if seg.sealed && !seg.saved {
-					s.sealed = append(s.sealed, seg)
+					s.sealed = append(s.sealed, sealed{p, seg})
 				}
 			}
 			p.mu.Unlock()
@@ -169,8 +175,10 @@ func (l *Log) checkpoint(s *snapshot) error {
 		return err
 	}
 	l.man = s.man
-	for _, seg := range s.sealed {
-		seg.saved = true
+	for _, x := range s.sealed {
+		x.p.mu.Lock()
+		x.seg.saved = true
+		x.p.mu.Unlock()
 	}
 	// Files that can't be removed now are removed by the next checkpoint or the next Open.
 	if err := l.removeJournals(s.man.Journal); err != nil {

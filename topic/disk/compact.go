@@ -1,12 +1,308 @@
 package disk
 
-// tidy is the compactor: it looks around after each checkpoint until the log is closed.
-func (l *Log) tidy() error {
-	for {
-		select {
-		case <-l.stop:
-			return nil
-		case <-l.tidyWake:
+import (
+	"errors"
+	"fmt"
+	"math"
+	"os"
+
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/topic/disk/recordbatch"
+)
+
+// errStopped ends a compaction because the log is being closed.
+var errStopped = errors.New("the log is being closed")
+
+// A compaction is one pass over the saved segments of a partition.
+//
+// First it notes the newest offset of each key in the part that no compaction has seen, until memory for keys is used
+// up. Then it rewrites the segments from the first on, leaving out records of which a newer one is noted. Values that a
+// partial newer one needs are carried along in memory until that one comes by; what memory cannot hold stays in the log.
+type compaction struct {
+	l       *Log
+	p       *partition
+	segs    []*segment
+	clean   int64
+	upto    int64 // records from here on are not looked at
+	now     int64
+	floor   int64
+	keys    *keyTable
+	pending map[string][]byte // values left out that a later partial one needs
+	held    int64             // bytes of pending
+	decoder recordbatch.Decoder
+	scanner scanner
+	swaps   []swap
+}
+
+func (l *Log) newCompaction(p *partition, segs []*segment, clean int64) *compaction {
+	c := &compaction{l: l, p: p, segs: segs, clean: clean, floor: math.MaxInt64, pending: map[string][]byte{}}
+	c.now = l.opt.Now().UnixMilli()
+	if l.opt.ConsumerFloor != nil {
+		c.floor = l.opt.ConsumerFloor(p.topic.name, p.num)
+	}
+	c.keys = newKeyTable(l.opt.CompactionMemory)
+	return c
+}
+
+// run makes the pass. whole is false if memory for keys ended before the segments did: then another pass is due.
+func (c *compaction) run() (whole bool, err error) {
+	if whole, err = c.noteKeys(); err != nil {
+		return false, err
+	}
+	limit := c.p.topic.settings.segmentBytes
+	for i := 0; i < len(c.segs) && c.segs[i].meta.Base < c.upto; {
+		n, bytes := 1, c.segs[i].meta.Bytes
+		for i+n < len(c.segs) && bytes+c.segs[i+n].meta.Bytes <= limit && c.segs[i+n].meta.Next-c.segs[i].meta.Base < 1<<30 {
+			bytes += c.segs[i+n].meta.Bytes
+			n++
 		}
+		if err := c.rewrite(c.segs[i : i+n]); err != nil {
+			return false, errors.Join(err, c.abandon())
+		}
+		i += n
+		// A value carried along is in no file any more but the old one, so only without such values may files go.
+		if len(c.pending) == 0 && len(c.swaps) > 0 && i < len(c.segs) {
+			if err := c.commit(-1); err != nil {
+				return false, err
+			}
+		}
+	}
+	return whole, c.commit(c.upto)
+}
+
+func (c *compaction) commit(clean int64) error {
+	if len(c.swaps) > 0 {
+		if err := c.l.opt.FS.SyncDir(c.p.dir); err != nil {
+			return c.l.unsafe(err)
+		}
+	}
+	err := c.l.replace(c.p, c.swaps, clean)
+	if err != nil && !fault.IsPermanent(err) { // as on a full disk: no manifest has the new files
+		err = errors.Join(err, c.abandon())
+	}
+	c.swaps = nil
+	return err
+}
+
+// abandon removes what was written and is in no manifest.
+func (c *compaction) abandon() error {
+	var errs []error
+	for _, s := range c.swaps {
+		if s.new != nil {
+			c.l.forget(s.new)
+			errs = append(errs, remove(c.l.opt.FS.Remove, s.new.path()))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// each calls visit for the records of a segment, with the batch's header. visit returns false to end it.
+func (c *compaction) each(seg *segment, visit func(h *recordbatch.Header, r *topic.Record) (bool, error)) error {
+	f, err := c.l.files.acquire(seg, 0)
+	if err != nil {
+		return err
+	}
+	defer c.l.files.release(seg)
+	c.scanner = scanner{name: seg.path(), file: f, end: seg.meta.Bytes, buf: c.scanner.buf}
+	var headers []topic.Header
+	var rec topic.Record
+	for {
+		if c.l.shut() {
+			return errStopped
+		}
+		b, _, pos, err := c.scanner.next()
+		if err != nil || b == nil {
+			return err
+		}
+		h, err := c.decoder.Reset(b)
+		if err != nil {
+			return corrupt(seg.path(), pos, err)
+		}
+		for {
+			var ok bool
+			headers, ok, err = c.decoder.Next(&rec, headers[:0])
+			if err != nil {
+				return corrupt(seg.path(), pos, err)
+			}
+			if !ok {
+				break
+			}
+			if more, err := visit(&h, &rec); err != nil || !more {
+				return err
+			}
+		}
+	}
+}
+
+// noteKeys fills keys from the part that no compaction has seen, and sets upto.
+func (c *compaction) noteKeys() (whole bool, err error) {
+	c.upto = c.segs[len(c.segs)-1].meta.Next
+	whole = true
+	for _, seg := range c.segs {
+		if seg.meta.Next <= c.clean || !whole {
+			continue
+		}
+		err := c.each(seg, func(_ *recordbatch.Header, r *topic.Record) (bool, error) {
+			if r.Key == nil || r.Offset < c.clean {
+				return true, nil
+			}
+			if !c.keys.put(r.Key, r.Offset, c.partial(r)) {
+				c.upto, whole = r.Offset, false
+				return false, nil
+			}
+			return true, nil
+		})
+		if err != nil {
+			return false, err
+		}
+	}
+	return whole, nil
+}
+
+func (c *compaction) partial(r *topic.Record) bool {
+	return c.l.opt.Merger != nil && r.Value != nil && c.l.opt.Merger.Partial(r.Value)
+}
+
+// fate says what is to become of a record.
+type fate int
+
+const (
+	keep      fate = iota
+	leave          // out: a newer record says it all, or the tombstone has done its work
+	carry          // leave out, but a newer partial record needs its value
+	complete       // keep, with what was carried for its key
+	beginTerm      // keep; a tombstone that from now on has a time to go
+)
+
+// judge decides a record's fate. It changes nothing.
+func (c *compaction) judge(h *recordbatch.Header, r *topic.Record) fate {
+	if r.Key == nil || r.Offset >= c.upto {
+		return keep
+	}
+	newest, partial := c.keys.newest(r.Key)
+	if newest > r.Offset {
+		if partial {
+			return carry
+		}
+		return leave
+	}
+	if r.Value == nil {
+		switch {
+		case !h.DeleteHorizon:
+			return beginTerm
+		case c.now >= h.BaseTime && r.Offset < c.floor:
+			return leave
+		}
+		return keep
+	}
+	if partial && c.pending[string(r.Key)] != nil {
+		return complete
+	}
+	return keep
+}
+
+// needed reports whether rewriting the segment alone would change it.
+func (c *compaction) needed(seg *segment) (bool, error) {
+	changes := false
+	err := c.each(seg, func(h *recordbatch.Header, r *topic.Record) (bool, error) {
+		changes = c.judge(h, r) != keep
+		return !changes, nil
+	})
+	return changes, err
+}
+
+// rewrite writes what stays of segments that follow each other into a new one.
+func (c *compaction) rewrite(group []*segment) error {
+	if len(group) == 1 {
+		if ok, err := c.needed(group[0]); !ok || err != nil {
+			return err
+		}
+	}
+	first, last := group[0].meta, group[len(group)-1].meta
+	seg := &segment{dir: c.p.dir, sealed: true, saved: true, indexed: -indexInterval}
+	seg.meta = segmentMeta{Base: first.Base, Gen: first.Gen + 1, First: last.Next, Next: last.Next, MaxTime: math.MinInt64}
+	f, err := c.l.files.acquire(seg, os.O_CREATE|os.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	defer c.l.files.release(seg)
+	c.swaps = append(c.swaps, swap{old: group, new: seg}) // abandon finds it
+	out := &output{seg: seg, file: f, compression: c.p.topic.settings.compression}
+	for _, s := range group {
+		if err := c.each(s, func(h *recordbatch.Header, r *topic.Record) (bool, error) { return true, c.move(out, h, r) }); err != nil {
+			return err
+		}
+	}
+	if err := out.finish(); err != nil {
+		return err
+	}
+	if seg.meta.Bytes == 0 {
+		c.swaps[len(c.swaps)-1].new = nil
+		return remove(c.l.opt.FS.Remove, seg.path())
+	}
+	if err := f.Sync(); err != nil {
+		return fmt.Errorf("sync %s: %w", seg.path(), err) // the file is given up; nothing depends on it
+	}
+	return nil
+}
+
+// move copies a record to out, or not, as its fate is.
+func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) error {
+	horizon := int64(-1)
+	if h.DeleteHorizon && r.Value == nil {
+		horizon = h.BaseTime
+	}
+	switch c.judge(h, r) {
+	case leave:
+		return nil
+	case carry:
+		if stays, err := c.carry(r); err != nil || !stays {
+			return err
+		}
+	case complete:
+		key := string(r.Key)
+		older := c.pending[key]
+		value, err := c.l.opt.Merger.Merge(nil, older, r.Value)
+		if err != nil {
+			return fmt.Errorf("merge values of offset %d: %w", r.Offset, err)
+		}
+		r.Value = value
+		c.drop(key, older)
+	case beginTerm:
+		horizon = c.now + c.p.topic.settings.deleteRetention
+	}
+	return out.add(r, horizon)
+}
+
+// carry keeps r's value in memory for the newer partial record of its key. If there is no room it stays in the log
+// instead, completed by what was carried for it: then stays is true.
+func (c *compaction) carry(r *topic.Record) (stays bool, err error) {
+	key := string(r.Key)
+	older := c.pending[key]
+	if r.Value == nil { // nothing before it counts
+		c.drop(key, older)
+		return false, nil
+	}
+	value := r.Value
+	if older != nil && c.partial(r) {
+		if value, err = c.l.opt.Merger.Merge(nil, older, r.Value); err != nil {
+			return false, fmt.Errorf("merge values of offset %d: %w", r.Offset, err)
+		}
+	}
+	c.drop(key, older)
+	if c.held+int64(len(key)+len(value)) > c.l.opt.CompactionMemory {
+		r.Value = value
+		return true, nil
+	}
+	c.pending[key] = append(make([]byte, 0, max(1, len(value))), value...)
+	c.held += int64(len(key) + len(value))
+	return false, nil
+}
+
+func (c *compaction) drop(key string, value []byte) {
+	if value != nil {
+		delete(c.pending, key)
+		c.held -= int64(len(key) + len(value))
 	}
 }

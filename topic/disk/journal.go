@@ -28,7 +28,9 @@ const (
 	kindCreate  = 2
 	kindDelete  = 3
 
-	askCheckpoint = 255 // not a frame: asks the writer to begin a checkpoint
+	// Not in frames: what else the writer can be asked.
+	askSeal       = 254 // end a topic's last segments
+	askCheckpoint = 255 // begin a checkpoint
 )
 
 // errNumbering is the cause of damage that checksums can't find: batches whose offsets don't follow each other.

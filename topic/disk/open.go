@@ -103,6 +103,9 @@ func (l *Log) firstManifest() (*manifest, error) {
 	if err := errors.Join(l.opt.FS.Mkdir(topics), l.opt.FS.Mkdir(l.journal.dir)); err != nil {
 		return nil, err
 	}
+	if err := l.opt.FS.SyncDir(l.opt.Dir); err != nil {
+		return nil, err
+	}
 	names, err := l.opt.FS.List(topics)
 	if err != nil {
 		return nil, err

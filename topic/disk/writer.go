@@ -28,8 +28,13 @@ func (l *Log) write() error {
 			continue
 		}
 		for len(group) > 0 {
-			if group[0].kind == askCheckpoint {
+			switch group[0].kind {
+			case askCheckpoint:
 				l.forceCheckpoint(group[0].done)
+				group = group[1:]
+				continue
+			case askSeal:
+				group[0].done <- l.seal(group[0].spec.Name)
 				group = group[1:]
 				continue
 			}
@@ -229,6 +234,24 @@ func eachSection(payload []byte, visit func(id uint32, num int32, batches []byte
 			return err
 		}
 		payload = payload[size:]
+	}
+	return nil
+}
+
+// seal ends the last segments of a topic, so that the next checkpoint lets compaction take them.
+func (l *Log) seal(name string) error {
+	l.mu.RLock()
+	t := l.topics[name]
+	l.mu.RUnlock()
+	if t == nil {
+		return fmt.Errorf("%s: %w", name, topic.ErrNoTopic)
+	}
+	for _, p := range t.parts {
+		p.mu.Lock()
+		if n := len(p.segs); n > 0 && p.segs[n-1].meta.Bytes > 0 {
+			p.segs[n-1].sealed = true
+		}
+		p.mu.Unlock()
 	}
 	return nil
 }

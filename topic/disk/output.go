@@ -1,0 +1,80 @@
+package disk
+
+import (
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/topic/disk/recordbatch"
+	"github.com/tailrace/tailrace/topic/disk/vfs"
+)
+
+// An output writes records to a segment's file.
+type output struct {
+	seg         *segment
+	file        vfs.File
+	compression recordbatch.Compression
+	builder     recordbatch.Builder
+	buf         []byte
+	building    bool
+	base        int64 // of the batch being built
+	horizon     int64 // of that batch; -1: none
+}
+
+// outputBytes is how much an output writes at a time.
+const outputBytes = 1 << 20
+
+// add appends a record; a tombstone whose term has begun has a horizon, in milliseconds, that its batch carries. Other
+// records may join any batch, tombstones only one of their own horizon.
+func (o *output) add(r *topic.Record, horizon int64) error {
+	if o.building && (o.builder.Size() >= batchBytes || r.Offset-o.base > 1<<30 || r.Value == nil && horizon != o.horizon) {
+		if err := o.endBatch(); err != nil {
+			return err
+		}
+	}
+	if !o.building {
+		o.building, o.base, o.horizon = true, r.Offset, horizon
+		o.builder.Begin(o.buf, r.Offset, o.compression)
+		if horizon >= 0 {
+			o.builder.SetDeleteHorizon(horizon)
+		}
+		m := &o.seg.meta
+		if m.Records == 0 {
+			m.First = r.Offset
+		}
+	}
+	o.builder.Append(r, int32(r.Offset-o.base))
+	o.seg.meta.Records++
+	o.seg.meta.MaxTime = max(o.seg.meta.MaxTime, r.Timestamp)
+	return nil
+}
+
+func (o *output) endBatch() error {
+	from := len(o.buf)
+	o.buf = o.builder.Finish()
+	o.building = false
+	at := o.seg.meta.Bytes + int64(from)
+	if at-o.seg.indexed >= indexInterval {
+		o.seg.index = append(o.seg.index, indexEntry{o.base, at})
+		o.seg.indexed = at
+	}
+	if len(o.buf) >= outputBytes {
+		return o.flush()
+	}
+	return nil
+}
+
+func (o *output) flush() error {
+	if _, err := o.file.WriteAt(o.buf, o.seg.meta.Bytes); err != nil {
+		return err
+	}
+	o.seg.meta.Bytes += int64(len(o.buf))
+	o.buf = o.buf[:0]
+	return nil
+}
+
+func (o *output) finish() error {
+	if o.building {
+		if err := o.endBatch(); err != nil {
+			return err
+		}
+	}
+	return o.flush()
+}
