@@ -172,7 +172,7 @@ func (m *masker) derive(t *change.Table) (*plan, error) {
 			return nil, err
 		}
 		p.masked, p.zeros = append(p.masked, i), append(p.zeros, zeroValue)
-		if masked.Type.Kind != c.Type.Kind || masked.Type.Length != c.Type.Length || masked.Nullable != c.Nullable {
+		if masked.Type.Kind != c.Type.Kind || masked.Type.Length != c.Type.Length || masked.Type.Semantic != c.Type.Semantic || masked.Nullable != c.Nullable {
 			if columns == nil {
 				columns = slices.Clone(t.Columns)
 			}
