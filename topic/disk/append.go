@@ -3,7 +3,6 @@ package disk
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
 
@@ -236,7 +235,7 @@ func (l *Log) takeBack(req *request) bool {
 
 // notWritten wraps the cause of a failed group, of which nothing was written.
 func notWritten(err error) error {
-	if errors.Is(err, topic.ErrNoTopic) || errors.Is(err, topic.ErrTopicExists) {
+	if fault.IsPermanent(err) {
 		return err
 	}
 	return fmt.Errorf("append to the log, nothing was written: %w", err)

@@ -64,16 +64,35 @@ func (l *Log) forceCheckpoint(done chan error) {
 func (l *Log) shoot(done chan error) error {
 	kept := l.kept.Load()
 	if l.journal.size > 0 {
-		if err := l.journal.create(l.journal.end()); err != nil {
+		if err := l.rotate(); err != nil {
 			l.failed(err)
 			l.manMu.Unlock()
-			return fmt.Errorf("begin another journal file: %w", err)
+			return err
 		}
 	}
 	s := l.snapshot()
 	s.kept, s.done = kept, done
 	l.shots <- s
 	return nil
+}
+
+// rotate goes on in another journal file. If that can't be begun, the present one goes on, and nothing of the other may
+// stay, since it would be taken for the continuation of this one.
+func (l *Log) rotate() error {
+	end := l.journal.end()
+	err := l.journal.create(end)
+	if err == nil || l.journal.base == end {
+		return err
+	}
+	err = fmt.Errorf("begin another journal file: %w", err)
+	undo := remove(l.opt.FS.Remove, path.Join(l.journal.dir, journalName(end)))
+	if undo == nil {
+		undo = l.opt.FS.SyncDir(l.journal.dir)
+	}
+	if undo != nil {
+		return l.unsafe(errors.Join(err, undo))
+	}
+	return err
 }
 
 // failed notes the outcome of a checkpoint. l.manMu is held.
@@ -88,14 +107,14 @@ func (l *Log) journalRoom() error {
 		l.manMu.Lock() // the checkpoint under way is over
 		if try == 2 {
 			defer l.manMu.Unlock()
-			return fmt.Errorf("the journal is full and can't be cut: %w", l.ckErr)
+			return notWritten(fmt.Errorf("the journal is full and can't be cut: %w", l.ckErr))
 		}
 		if l.kept.Load() < journalSlack*l.opt.JournalBytes {
 			l.manMu.Unlock()
 			return nil
 		}
 		if err := l.shoot(nil); err != nil {
-			return err
+			return notWritten(err)
 		}
 	}
 	return nil
@@ -194,10 +213,11 @@ func (l *Log) checkpoint(s *snapshot) error {
 
 // syncSegment makes what was written to a segment durable.
 func (l *Log) syncSegment(seg *segment, p *partition) error {
-	if p.isGone() {
+	// A topic that was deleted after the snapshot is still in it, so its files count as any others.
+	f, err := l.files.acquire(seg, 0)
+	if errors.Is(err, fs.ErrNotExist) && p.isGone() {
 		return nil
 	}
-	f, err := l.files.acquire(seg, 0)
 	if err != nil {
 		return err
 	}

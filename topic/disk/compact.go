@@ -30,6 +30,7 @@ type compaction struct {
 	keys    *keyTable
 	pending map[string][]byte // values left out that a later partial one needs
 	held    int64             // bytes of pending
+	full    bool              // memory for pending ran out at least once
 	decoder recordbatch.Decoder
 	scanner scanner
 	swaps   []swap
@@ -73,7 +74,9 @@ func (c *compaction) run() (whole bool, err error) {
 
 func (c *compaction) commit(clean int64) error {
 	if len(c.swaps) > 0 {
-		if err := c.l.opt.FS.SyncDir(c.p.dir); err != nil {
+		if err := c.l.opt.FS.SyncDir(c.p.dir); c.p.isGone() {
+			return nil // deleted meanwhile, the directory too
+		} else if err != nil {
 			return c.l.unsafe(err)
 		}
 	}
@@ -280,9 +283,9 @@ func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) e
 func (c *compaction) carry(r *topic.Record) (stays bool, err error) {
 	key := string(r.Key)
 	older := c.pending[key]
-	if r.Value == nil { // nothing before it counts
+	if r.Value == nil { // nothing before it counts, which it must go on saying if some of it may still be there
 		c.drop(key, older)
-		return false, nil
+		return c.full, nil
 	}
 	value := r.Value
 	if older != nil && c.partial(r) {
@@ -293,6 +296,7 @@ func (c *compaction) carry(r *topic.Record) (stays bool, err error) {
 	c.drop(key, older)
 	if c.held+int64(len(key)+len(value)) > c.l.opt.CompactionMemory {
 		r.Value = value
+		c.full = true
 		return true, nil
 	}
 	c.pending[key] = append(make([]byte, 0, max(1, len(value))), value...)

@@ -76,6 +76,11 @@ func (l *Log) recover(ctx context.Context) error {
 			return err
 		}
 	}
+	// A process that was killed may have renamed the manifest, or begun a journal file, and not come to sync the
+	// directory. What follows builds on them, so they must stay.
+	if err := errors.Join(l.opt.FS.SyncDir(l.opt.Dir), l.opt.FS.SyncDir(l.journal.dir)); err != nil {
+		return fmt.Errorf("sync the data directory: %w", err)
+	}
 	man.Generation++
 	l.journal.gen = man.Generation
 	if err := l.load(man); err != nil {
