@@ -5,7 +5,8 @@
 // that both pass is topic/topictest. The log speaks bytes: it does not know what a row is.
 //
 // Records of a partition have offsets that grow by one with each append. Compaction and retention remove records but
-// never renumber them: a reader sees offsets strictly grow, with gaps.
+// never renumber them: a reader sees offsets strictly grow, with gaps. The last record of a partition (offset End-1) is
+// not removed by compaction, so that one who reads up to End knows when it is there.
 //
 // Invariants: Append is atomic over all its topics and durable when it returns (Invariants 1 and 3); offsets never go
 // back, also when a topic is deleted and made again, which its Epoch tells (Invariant 4).
