@@ -136,3 +136,22 @@ func TestPatternsAsField(t *testing.T) {
 		t.Errorf("got %v", p)
 	}
 }
+
+// No list makes ParsePatterns or Match panic, and a plain name is matched by itself.
+func FuzzPatterns(f *testing.F) {
+	for _, s := range []string{`public.a,public\.b`, `a{1,3},[a,b],(x,y)`, `(`, `\`, `a\,b`, `sys.user$data,^x$`, `(?i)a,[[:alpha:]]+`} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, list string) {
+		p, err := ParsePatterns(list)
+		if err != nil {
+			return
+		}
+		for _, e := range p.Entries() {
+			if isPlainName(e) && (!p.Match(e) || e != strings.TrimSpace(e)) {
+				t.Errorf("%q does not match itself", e)
+			}
+			p.Match(e + "x")
+		}
+	})
+}

@@ -11,7 +11,8 @@ import (
 	"strings"
 )
 
-// Providers is where the values of placeholders come from. Its functions may be called concurrently if they allow it.
+// Providers is where the values of placeholders come from. A daemon's are
+// Providers{Env: os.LookupEnv, ReadFile: SecretFiles(roots...)}.
 type Providers struct {
 	// Env looks up an environment variable. nil: none is set.
 	Env func(name string) (string, bool)

@@ -1,13 +1,19 @@
 // Package transform is the contract of single-message transforms and the chain that applies them.
 //
-// A connector's `transforms` property names them in order; each is one package below this one and answers to the class
-// names that Kafka Connect and Debezium use for it. A transform sees a batch of events and rewrites it in place: it may
+// A connector's `transforms` property names them in order, and [Build] makes the chain; each is one package below this
+// one and answers to the class names that Kafka Connect and Debezium use for it. A transform sees a batch of events and rewrites it in place: it may
 // change the topic, the headers, column values, the table (to a derived *Table with other columns) or drop events.
 //
 // Invariants: a transform never splits an event and never reorders (Invariant 2); it is deterministic, since a replay
 // must give the same records; it may be called by one goroutine only and keeps nothing of a batch after it returned.
 //
-// Transforms do no I/O.
+//	transforms: unwrap,route                          the order in which they are applied
+//	transforms.unwrap.type: unwrap                    an alias, a class, or a class's simple name
+//	transforms.route.type: org.apache.kafka.connect.transforms.RegexRouter
+//	transforms.route.regex: shop\.(.*)                the transform's own properties, without the prefix
+//
+// Transforms do no I/O, and there are no predicates: a transform applies to every event. A property that a transform
+// does not know is a mistake, for a row that was stored unmasked or under a wrong name can't be taken back.
 package transform
 
 import (
