@@ -107,7 +107,7 @@ func (c *compaction) each(seg *segment, visit func(h *recordbatch.Header, r *top
 		return err
 	}
 	defer c.l.files.release(seg)
-	c.scanner = scanner{name: seg.path(), file: f, end: seg.meta.Bytes, buf: c.scanner.buf}
+	c.scanner = scanner{name: seg.path(), file: f, end: seg.meta.Bytes, offset: seg.meta.Base, buf: c.scanner.buf}
 	var headers []topic.Header
 	var rec topic.Record
 	for {
@@ -231,7 +231,7 @@ func (c *compaction) rewrite(group []*segment) error {
 	}
 	defer c.l.files.release(seg)
 	c.swaps = append(c.swaps, swap{old: group, new: seg}) // abandon finds it
-	out := &output{seg: seg, file: f, compression: c.p.topic.settings.compression}
+	out := &output{seg: seg, file: f, base: first.Base, compression: c.p.topic.settings.compression}
 	for _, s := range group {
 		if err := c.each(s, func(h *recordbatch.Header, r *topic.Record) (bool, error) { return true, c.move(out, h, r) }); err != nil {
 			return err

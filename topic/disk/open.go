@@ -108,7 +108,8 @@ func (l *Log) firstManifest() (*manifest, error) {
 	if err := errors.Join(l.opt.FS.Mkdir(topics), l.opt.FS.Mkdir(l.journal.dir)); err != nil {
 		return nil, err
 	}
-	if err := l.opt.FS.SyncDir(l.opt.Dir); err != nil {
+	// Whoever finds a manifest need not ask whether the directories are durable.
+	if err := errors.Join(l.opt.FS.SyncDir(path.Dir(path.Clean(l.opt.Dir))), l.opt.FS.SyncDir(l.opt.Dir)); err != nil {
 		return nil, err
 	}
 	names, err := l.opt.FS.List(topics)
@@ -134,7 +135,7 @@ func (l *Log) firstManifest() (*manifest, error) {
 	if err := writeManifest(l.opt.FS, l.opt.Dir, m); err != nil {
 		return nil, err
 	}
-	return m, l.opt.FS.SyncDir(path.Dir(l.opt.Dir))
+	return m, nil
 }
 
 // load makes the topics and segments that the manifest names, cut to the sizes that it says.
@@ -162,7 +163,8 @@ func (l *Log) loadPartition(p *partition, pm *partitionMeta) error {
 	p.made = len(pm.Segments) > 0
 	for i, m := range pm.Segments {
 		s := &segment{dir: p.dir, meta: m, indexFrom: m.Bytes, indexed: -indexInterval}
-		s.sealed = i < len(pm.Segments)-1
+		// The last segment goes on only if it ends where the partition does: compaction may have removed one after it.
+		s.sealed = i < len(pm.Segments)-1 || m.Next != pm.Next
 		s.saved = s.sealed
 		f, err := l.opt.FS.Open(s.path(), 0)
 		if errors.Is(err, fs.ErrNotExist) {

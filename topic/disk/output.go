@@ -6,7 +6,8 @@ import (
 	"github.com/tailrace/tailrace/topic/disk/vfs"
 )
 
-// An output writes records to a segment's file.
+// An output writes records to a segment's file. Its batches cover all offsets of the segment: each begins where the one
+// before ends.
 type output struct {
 	seg         *segment
 	file        vfs.File
@@ -14,7 +15,8 @@ type output struct {
 	builder     recordbatch.Builder
 	buf         []byte
 	building    bool
-	base        int64 // of the batch being built
+	base        int64 // of the batch being built, or of the next one
+	last        int64 // offset of the record that was added last
 	horizon     int64 // of that batch; -1: none
 }
 
@@ -24,14 +26,14 @@ const outputBytes = 1 << 20
 // add appends a record; a tombstone whose term has begun has a horizon, in milliseconds, that its batch carries. Other
 // records may join any batch, tombstones only one of their own horizon.
 func (o *output) add(r *topic.Record, horizon int64) error {
-	if o.building && (o.builder.Size() >= batchBytes || r.Offset-o.base > 1<<30 || r.Value == nil && horizon != o.horizon) {
+	if o.building && (o.builder.Size() >= batchBytes || r.Value == nil && horizon != o.horizon) {
 		if err := o.endBatch(); err != nil {
 			return err
 		}
 	}
 	if !o.building {
-		o.building, o.base, o.horizon = true, r.Offset, horizon
-		o.builder.Begin(o.buf, r.Offset, o.compression)
+		o.building, o.horizon = true, horizon
+		o.builder.Begin(o.buf, o.base, o.compression)
 		if horizon >= 0 {
 			o.builder.SetDeleteHorizon(horizon)
 		}
@@ -41,6 +43,7 @@ func (o *output) add(r *topic.Record, horizon int64) error {
 		}
 	}
 	o.builder.Append(r, int32(r.Offset-o.base))
+	o.last = r.Offset
 	o.seg.meta.Records++
 	o.seg.meta.MaxTime = max(o.seg.meta.MaxTime, r.Timestamp)
 	return nil
@@ -55,6 +58,7 @@ func (o *output) endBatch() error {
 		o.seg.index = append(o.seg.index, indexEntry{o.base, at})
 		o.seg.indexed = at
 	}
+	o.base = o.last + 1
 	if len(o.buf) >= outputBytes {
 		return o.flush()
 	}
@@ -72,6 +76,7 @@ func (o *output) flush() error {
 
 func (o *output) finish() error {
 	if o.building {
+		o.builder.Extend(int32(o.seg.meta.Next - 1 - o.base))
 		if err := o.endBatch(); err != nil {
 			return err
 		}

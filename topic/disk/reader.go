@@ -30,9 +30,10 @@ type Reader struct {
 	cur     *follower // whose turn it is: buf[lo:hi] are its next batches
 	buf     []byte
 	lo, hi  int
-	open    bool // decoder is inside the batch at lo
-	batch   int  // its size
-	packed  bool // its records are in the decoder's buffer
+	open    bool  // decoder is inside the batch at lo
+	batch   int   // its size
+	last    int64 // and its last offset
+	packed  bool  // its records are in the decoder's buffer
 	decoder recordbatch.Decoder
 	recs    []topic.Record
 	headers []topic.Header
@@ -50,6 +51,7 @@ type follower struct {
 	// Used by Read alone.
 	seg *segment
 	pos int64 // in seg's file, of the batch that may have next
+	at  int64 // the offset that this batch must begin with
 }
 
 // Reader implements topic.Log.
@@ -118,7 +120,7 @@ func (f *follower) enter() error {
 		return fmt.Errorf("offset %d of %s/%d, which ends at %d: %w", from, p.topic.name, p.num, p.end, topic.ErrOutOfRange)
 	}
 	if n := len(p.segs); n > 0 && f.next == p.end { // a tail needs no search
-		f.seg, f.pos = p.segs[n-1], p.segs[n-1].meta.Bytes
+		f.seg, f.pos, f.at = p.segs[n-1], p.segs[n-1].meta.Bytes, p.segs[n-1].meta.Next
 	}
 	p.followers = append(p.followers, f)
 	return nil
@@ -246,9 +248,12 @@ func (r *Reader) decode(f *follower, most int) error {
 		if err != nil {
 			return err
 		}
-		if h.LastOffset() < f.next { // before the place that was asked for
-			r.lo += h.Size
-			f.pos += int64(h.Size)
+		if h.BaseOffset != f.at { // no checksum covers it
+			return errNumbering
+		}
+		r.last = h.LastOffset()
+		if r.last < f.next { // before the place that was asked for
+			r.advance(f, h.Size)
 			return nil
 		}
 		if h, err = r.decoder.Reset(r.buf[r.lo:r.hi]); err != nil {
@@ -268,8 +273,7 @@ func (r *Reader) decode(f *follower, most int) error {
 			if err != nil {
 				return err
 			}
-			r.lo += r.batch
-			f.pos += int64(r.batch)
+			r.advance(f, r.batch)
 			return nil
 		}
 		if rec.Offset < f.next {
@@ -280,6 +284,13 @@ func (r *Reader) decode(f *follower, most int) error {
 		f.next = rec.Offset + 1
 	}
 	return nil
+}
+
+// advance goes on to the next batch.
+func (r *Reader) advance(f *follower, size int) {
+	r.lo += size
+	f.pos += int64(size)
+	f.at = r.last + 1
 }
 
 // fill reads the next whole batches of f. ok is false if there are none: f then waits for more, or is gone.
@@ -388,8 +399,8 @@ func (f *follower) locate() (limit int64, st place) {
 		if s.meta.Next <= f.next || s.meta.Bytes == 0 || s == f.seg {
 			continue
 		}
-		pos, ok := s.seek(f.next)
-		f.seg, f.pos = s, pos
+		e, ok := s.seek(f.next)
+		f.seg, f.pos, f.at = s, e.pos, e.offset
 		if !ok {
 			return 0, needsIndex
 		}
@@ -430,7 +441,7 @@ func (l *Log) buildIndex(p *partition, s *segment) error {
 	}
 	defer l.files.release(s)
 	var index []indexEntry
-	sc := scanner{name: s.path(), file: file, end: end}
+	sc := scanner{name: s.path(), file: file, end: end, offset: s.meta.Base}
 	last := int64(-indexInterval)
 	for {
 		b, h, pos, err := sc.next()

@@ -57,8 +57,8 @@ func (m *segmentMeta) fileName() string {
 
 func (s *segment) path() string { return path.Join(s.dir, s.meta.fileName()) }
 
-// seek returns a position at or before the batch that has offset. ok is false if that part has no index yet.
-func (s *segment) seek(offset int64) (pos int64, ok bool) {
+// seek returns a batch at or before the one that has offset. ok is false if that part has no index yet.
+func (s *segment) seek(offset int64) (at indexEntry, ok bool) {
 	lo, hi := 0, len(s.index)
 	for lo < hi {
 		if mid := (lo + hi) / 2; s.index[mid].offset <= offset {
@@ -68,9 +68,9 @@ func (s *segment) seek(offset int64) (pos int64, ok bool) {
 		}
 	}
 	if lo > 0 {
-		return s.index[lo-1].pos, true
+		return s.index[lo-1], true
 	}
-	return 0, s.indexFrom == 0 || offset <= s.meta.First
+	return indexEntry{s.meta.Base, 0}, s.indexFrom == 0 || offset <= s.meta.First
 }
 
 // corrupt is the permanent error for damage at position pos of a file.
@@ -172,7 +172,8 @@ func (c *files) closeAll() error {
 	return errors.Join(errs...)
 }
 
-// A scanner walks over the batches of a part of a file, reading big pieces.
+// A scanner walks over the batches of a file, reading big pieces. It checks that each batch begins with the offset with
+// which the one before ends: base offsets are not covered by a batch's checksum.
 type scanner struct {
 	name string
 	file vfs.File
@@ -181,6 +182,8 @@ type scanner struct {
 	buf  []byte
 	lo   int // of the next batch in buf
 	hi   int
+
+	offset int64 // that the next batch must begin with
 }
 
 const scanBytes = 256 << 10
@@ -198,9 +201,13 @@ func (sc *scanner) next() (batch []byte, h recordbatch.Header, pos int64, err er
 	if err == nil && int64(h.Size) > sc.end-sc.pos {
 		err = recordbatch.ErrLength
 	}
+	if err == nil && h.BaseOffset != sc.offset {
+		err = errNumbering
+	}
 	if err != nil {
 		return nil, h, sc.pos, corrupt(sc.name, sc.pos, err)
 	}
+	sc.offset = h.LastOffset() + 1
 	if err = sc.need(h.Size); err != nil {
 		return nil, h, sc.pos, err
 	}

@@ -61,7 +61,7 @@ func (l *Log) verify(ctx context.Context, s *segment, m *segmentMeta) (records i
 		return 0, corrupt(s.path(), 0, err)
 	}
 	defer l.files.release(s)
-	sc := scanner{name: s.path(), file: f, end: m.Bytes}
+	sc := scanner{name: s.path(), file: f, end: m.Bytes, offset: m.Base}
 	var d recordbatch.Decoder
 	var rec topic.Record
 	var headers []topic.Header

@@ -83,6 +83,10 @@ func (b *Builder) Append(r *topic.Record, delta int32) {
 	b.dst = d
 }
 
+// Extend makes the batch cover offsets up to its base offset plus delta, beyond its last record, so that it can stand for
+// records that were removed.
+func (b *Builder) Extend(delta int32) { b.lastDelta = max(b.lastDelta, delta) }
+
 // RecordBound is the most bytes that r can take in a batch, before compression.
 func RecordBound(r *topic.Record) int {
 	n := 1 + 6*binary.MaxVarintLen64 + len(r.Key) + len(r.Value)
