@@ -18,7 +18,7 @@ import (
 const (
 	maxFileBytes = 8 << 20
 	maxDepth     = 64     // nested lists and maps
-	maxEntries   = 20_000 // keys of all maps together
+	maxEntries   = 10_000 // keys of all maps together
 	maxTokens    = 500_000
 	maxName      = 249 // bytes of a connector's name, Kafka's bound of a topic's
 	maxMistakes  = 200 // diagnostics of one pass
