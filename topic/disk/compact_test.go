@@ -1,0 +1,457 @@
+package disk_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/topic/disk"
+)
+
+func values(t *testing.T, l *disk.Log) map[string]string {
+	t.Helper()
+	got, err := readAll(t.Context(), l, "a", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]string{}
+	for _, r := range got {
+		if _, twice := m[string(r.Key)]; twice {
+			t.Fatalf("key %s is there twice", r.Key)
+		}
+		m[string(r.Key)] = string(r.Value)
+		if r.Value == nil {
+			m[string(r.Key)] = "tombstone"
+		}
+	}
+	return m
+}
+
+func put(t *testing.T, l *disk.Log, pairs ...string) {
+	t.Helper()
+	for i := 0; i < len(pairs); i += 2 {
+		r := topic.Record{Topic: "a", Timestamp: 1, Key: []byte(pairs[i]), Value: []byte(pairs[i+1])}
+		if pairs[i+1] == "tombstone" {
+			r.Value = nil
+		}
+		if err := l.Append(t.Context(), []topic.Record{r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func compact(t *testing.T, l *disk.Log) {
+	t.Helper()
+	if err := l.Compact(t.Context(), "a"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func want(t *testing.T, l *disk.Log, pairs ...string) {
+	t.Helper()
+	got := values(t, l)
+	if len(got) != len(pairs)/2 {
+		t.Fatalf("%v, want %v", got, pairs)
+	}
+	for i := 0; i < len(pairs); i += 2 {
+		if got[pairs[i]] != pairs[i+1] {
+			t.Fatalf("%v, want %v", got, pairs)
+		}
+	}
+}
+
+// TestCompactionMerges: what a newer record leaves unsaid survives the record that said it.
+func TestCompactionMerges(t *testing.T) {
+	l := memLog(t, newFS(), disk.Options{Merger: columns{}, ManualCompaction: true, SegmentBytes: 200})
+	put(t, l, "k", "1|big|3", "x", "1|2|3", "k", "4|?|?", "k", "?|?|5", "y", "?|2|?", "z", "a|b|c", "z", "tombstone", "z", "?|?|new")
+	compact(t, l)
+	want(t, l, "k", "4|big|5", "x", "1|2|3", "y", "?|2|?", "z", "?|?|new")
+	put(t, l, "k", "6|?|?")
+	compact(t, l)
+	put(t, l, "k", "?|?|?", "x", "?|9|?")
+	compact(t, l)
+	want(t, l, "k", "6|big|5", "x", "1|9|3", "y", "?|2|?", "z", "?|?|new")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestTombstones: a tombstone goes when its term is over and all consumers have passed it, and not before.
+func TestTombstones(t *testing.T) {
+	var now, floor atomic.Int64
+	now.Store(1_000_000)
+	l := memLog(t, newFS(), disk.Options{ManualCompaction: true, SegmentBytes: 300,
+		Now: func() time.Time { return time.UnixMilli(now.Load()) }, ConsumerFloor: func(string, int32) int64 { return floor.Load() }})
+	day := (24 * time.Hour).Milliseconds()
+	put(t, l, "k", "v", "x", "1", "k", "tombstone", "x", "2")
+	now.Add(10 * day) // the records are old; the term begins with the first compaction all the same
+	compact(t, l)
+	want(t, l, "k", "tombstone", "x", "2")
+	floor.Store(10)
+	now.Add(day - 1)
+	compact(t, l)
+	want(t, l, "k", "tombstone", "x", "2")
+	now.Add(1)
+	floor.Store(2) // the tombstone's own offset: not passed
+	compact(t, l)
+	want(t, l, "k", "tombstone", "x", "2")
+	floor.Store(3)
+	compact(t, l)
+	want(t, l, "x", "2")
+	t.Run("case80_delete_create_delete_create", func(t *testing.T) {
+		for range 3 {
+			put(t, l, "k", "again")
+			compact(t, l)
+			want(t, l, "k", "again", "x", "2")
+			put(t, l, "k", "tombstone")
+			compact(t, l)
+			want(t, l, "k", "tombstone", "x", "2")
+		}
+		now.Add(2 * day)
+		floor.Store(100)
+		compact(t, l)
+		want(t, l, "x", "2")
+		put(t, l, "k", "last")
+		compact(t, l)
+		want(t, l, "x", "2", "k", "last")
+	})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestBounded: updates of the same keys don't make the log grow, with nobody asking for compaction.
+func TestBounded(t *testing.T) {
+	t.Run("case80_many_updates", func(t *testing.T) {
+		const keys, segment = 1000, 256 << 10
+		l := open(t, disk.Options{Dir: t.TempDir(), SegmentBytes: segment, JournalBytes: 128 << 10})
+		if err := l.Create(t.Context(), topic.Spec{Name: "a", Partitions: 1}); err != nil {
+			t.Fatal(err)
+		}
+		rnd := rand.New(rand.NewPCG(1, 1))
+		last := map[string]string{}
+		recs := make([]topic.Record, 0, 500)
+		for i := range 400 {
+			recs = recs[:0]
+			for j := range 500 {
+				k, v := fmt.Sprint("key ", rnd.IntN(keys)), fmt.Sprint("value ", i, " ", j, " ..................................................")
+				last[k] = v
+				recs = append(recs, topic.Record{Topic: "a", Key: []byte(k), Value: []byte(v)})
+			}
+			if err := l.Append(t.Context(), recs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		compact(t, l)
+		for k, v := range values(t, l) {
+			if last[k] != v {
+				t.Fatalf("key %s is %q, should be %q", k, v, last[k])
+			}
+		}
+		infos, err := l.Topics(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := infos[0].Partitions[0]
+		if in.Records != keys || in.End != 200_000 {
+			t.Fatalf("%+v", in)
+		}
+		if in.Bytes > 2*keys*80 {
+			t.Fatalf("%d bytes for %d keys", in.Bytes, keys)
+		}
+	})
+}
+
+// TestReadersDuringCompaction: readers from any offset see offsets grow and end with the same state.
+func TestReadersDuringCompaction(t *testing.T) {
+	t.Run("case79_many_readers", func(t *testing.T) {
+		const keys, total = 50, 20_000
+		l := open(t, disk.Options{Dir: t.TempDir(), SegmentBytes: 20_000, JournalBytes: 30_000, MaxOpenFiles: 4})
+		if err := l.Create(t.Context(), topic.Spec{Name: "a", Partitions: 1}); err != nil {
+			t.Fatal(err)
+		}
+		rnd := rand.New(rand.NewPCG(79, 1))
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		last := map[string]string{}
+		var wg sync.WaitGroup
+		states := make(chan map[string]string, 1000)
+		follow := func(from int64) {
+			r, err := l.Reader(ctx)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer r.Close()
+			if err := r.Add("a", 0, from); err != nil {
+				t.Error(err)
+				return
+			}
+			state := map[string]string{}
+			for offset := int64(-1); offset < total-1; {
+				recs, err := r.Read(ctx, 100)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, rec := range recs {
+					if rec.Offset <= offset || rec.Offset < from {
+						t.Errorf("offset %d after %d, from %d", rec.Offset, offset, from)
+						return
+					}
+					offset = rec.Offset
+					state[string(rec.Key)] = string(rec.Value)
+				}
+			}
+			states <- state
+		}
+		for n := 0; n < total; {
+			var recs []topic.Record
+			for range 100 {
+				k, v := fmt.Sprint(rnd.IntN(keys)), fmt.Sprint("value ", n)
+				last[k] = v
+				recs = append(recs, topic.Record{Topic: "a", Key: []byte(k), Value: []byte(v)})
+				n++
+			}
+			if err := l.Append(ctx, recs); err != nil {
+				t.Fatal(err)
+			}
+			if n < total-5000 {
+				from := rnd.Int64N(int64(n))
+				wg.Go(func() { follow(from) })
+			}
+			if n%2000 == 0 {
+				compact(t, l)
+			}
+		}
+		wg.Wait()
+		close(states)
+		for s := range states {
+			if len(s) != len(last) {
+				t.Fatalf("%d keys, should be %d", len(s), len(last))
+			}
+			for k, v := range last {
+				if s[k] != v {
+					t.Fatalf("key %s is %q, should be %q", k, s[k], v)
+				}
+			}
+		}
+	})
+	t.Run("case81_compacted_away_offset", func(t *testing.T) {
+		l := memLog(t, newFS(), disk.Options{ManualCompaction: true, SegmentBytes: 300})
+		put(t, l, "a", "1", "a", "2", "b", "1", "a", "3", "b", "2", "c", "1")
+		compact(t, l)
+		for from, first := range map[int64]int64{0: 3, 1: 3, 3: 3, 4: 4, 5: 5, topic.Start: 3} {
+			r, err := l.Reader(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.Add("a", 0, from); err != nil {
+				t.Fatal(err)
+			}
+			recs, err := r.Read(t.Context(), 1)
+			if err != nil || recs[0].Offset != first {
+				t.Fatalf("from %d: %+v, %v", from, recs, err)
+			}
+			if err := r.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+func TestRetention(t *testing.T) {
+	for name, config := range map[string]map[string]string{
+		"time":  {"cleanup.policy": "delete", "retention.ms": "1000"},
+		"bytes": {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "1000"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			fs := newFS()
+			opt := disk.Options{FS: fs, Dir: "/var/tailrace", ManualCompaction: true, SegmentBytes: 500, Now: func() time.Time { return time.UnixMilli(2000) }}
+			l := open(t, opt)
+			if err := l.Create(t.Context(), topic.Spec{Name: "a", Partitions: 1, Config: config}); err != nil {
+				t.Fatal(err)
+			}
+			for n := range 2000 {
+				if err := l.Append(t.Context(), []topic.Record{{Topic: "a", Timestamp: int64(n), Key: []byte("k"), Value: fmt.Appendf(nil, "%d", n)}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			compact(t, l)
+			got, err := readAll(t.Context(), l, "a", 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			first := got[0].Offset
+			if name == "time" && (first > 1000 || first < 980) || name == "bytes" && (first < 1970 || first > 1995) {
+				t.Fatalf("the first record is %d", first)
+			}
+			if int64(len(got)) != 2000-first {
+				t.Fatalf("%d records from %d on", len(got), first)
+			}
+			before := fs.Used()
+			if err := l.Close(); err != nil {
+				t.Fatal(err)
+			}
+			l = open(t, opt)
+			if again, err := readAll(t.Context(), l, "a", 0); err != nil || len(again) != len(got) {
+				t.Fatalf("%d records after reopening, %v", len(again), err)
+			}
+			if before > 120_000 {
+				t.Fatalf("%d bytes are in use", before)
+			}
+		})
+	}
+}
+
+// TestKeyMemory compacts more keys than fit into memory at a time.
+func TestKeyMemory(t *testing.T) {
+	l := memLog(t, newFS(), disk.Options{ManualCompaction: true, SegmentBytes: 4000, CompactionMemory: 2000, Merger: columns{}})
+	const keys = 500
+	for round := range 3 {
+		for k := range keys {
+			v := fmt.Sprintf("%d|%d|%d", round, k, round)
+			if round == 2 {
+				v = fmt.Sprintf("2|?|%d", k)
+			}
+			put(t, l, fmt.Sprint(k), v)
+		}
+	}
+	compact(t, l)
+	m := newModel()
+	m.create("a")
+	got, err := readAll(t.Context(), l, "a", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	state := map[string]string{}
+	for i := range got {
+		step(state, &got[i])
+	}
+	for k := range keys {
+		if want := fmt.Sprintf("2|%d|%d", k, k); state[fmt.Sprint(k)] != want {
+			t.Fatalf("key %d is %q, should be %q", k, state[fmt.Sprint(k)], want)
+		}
+	}
+	if len(got) > 2*keys {
+		t.Fatalf("%d records for %d keys", len(got), keys)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	dir := t.TempDir()
+	opt := disk.Options{Dir: dir, SegmentBytes: 100_000, JournalBytes: 1 << 20}
+	for round := range 4 {
+		l, err := disk.Open(t.Context(), opt)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if round == 0 {
+			for _, c := range []string{"none", "zstd", "lz4", "snappy", "gzip"} {
+				if err := l.Create(t.Context(), topic.Spec{Name: c, Partitions: 1, Config: map[string]string{"compression.type": c}}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for n := range 20 {
+			var recs []topic.Record
+			for i := range 500 {
+				for _, c := range []string{"none", "zstd", "lz4", "snappy", "gzip"} {
+					recs = append(recs, topic.Record{Topic: c, Value: fmt.Appendf(nil, "%d, and some text to be compressed, compressed", round*10_000+n*500+i)})
+				}
+			}
+			if err := l.Append(t.Context(), recs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		total := (round + 1) * 10_000
+		for _, c := range []string{"none", "zstd", "lz4", "snappy", "gzip"} {
+			for _, from := range []int{0, total / 3, total - 1} { // the middle of segments that have no index yet
+				r, err := l.Reader(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Add(c, 0, int64(from)); err != nil {
+					t.Fatal(err)
+				}
+				for n := from; n < total; {
+					recs, err := r.Read(t.Context(), 333)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, rec := range recs {
+						if rec.Offset != int64(n) || !bytes.HasPrefix(rec.Value, fmt.Appendf(nil, "%d,", n)) {
+							t.Fatalf("%s: record %d is %q at %d", c, n, rec.Value, rec.Offset)
+						}
+						n++
+					}
+				}
+				if err := r.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		reports, err := l.Verify(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range reports {
+			if r.Err != nil {
+				t.Fatal(r.Err)
+			}
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// TestNoAllocs: nothing is allocated per record, to append and to read.
+func TestNoAllocs(t *testing.T) {
+	l := benchLog(t)
+	recs := rows(4000)
+	var err error
+	n := testing.AllocsPerRun(20, func() {
+		if err == nil {
+			err = l.Append(t.Context(), recs)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n > 40 {
+		t.Errorf("%v allocations to append %d records", n, len(recs))
+	}
+	r, err := l.Reader(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	for i := range 3 {
+		if err := r.Add(fmt.Sprintf("shop.public.t%d", i), 0, topic.Start); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n = testing.AllocsPerRun(20, func() {
+		if err == nil {
+			_, err = r.Read(t.Context(), 1000)
+		}
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n > 2 {
+		t.Errorf("%v allocations to read 1000 records", n)
+	}
+}
