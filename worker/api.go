@@ -1,0 +1,528 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/offsets"
+	"github.com/tailrace/tailrace/sink"
+	"github.com/tailrace/tailrace/source"
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/transform"
+)
+
+// Error is the type of the package's sentinel errors.
+type Error string
+
+// Error implements error.
+func (e Error) Error() string { return string(e) }
+
+// What the management operations answer; compare with errors.Is.
+const (
+	ErrNotFound   Error = "not found"
+	ErrExists     Error = "exists already"
+	ErrNotStopped Error = "the connector is not in the STOPPED state"
+)
+
+// InvalidError is the error of a configuration that cannot be accepted. Nothing was changed.
+type InvalidError struct {
+	Problems []config.Problem
+}
+
+// Error lists the problems.
+func (e *InvalidError) Error() string { return invalid(e.Problems).Error() }
+
+// Info describes a connector. Config has its placeholders as written but may hold literal secrets: redact before showing.
+type Info struct {
+	Name   string
+	Type   string
+	Config map[string]string
+	Tasks  []int
+}
+
+// PluginInfo names a plugin.
+type PluginInfo struct {
+	Name    string // the alias
+	Class   string // the class name it is listed under
+	Type    string // source, sink or transformation
+	Version string
+	Doc     string
+}
+
+// Validation is the judgement of a configuration.
+type Validation struct {
+	Keys     []config.Key
+	Problems []config.Problem
+}
+
+// plugin finds the plugin for a class name: its alias, a full class name, or a class's simple name.
+func (w *Worker) plugin(class string) (*source.Plugin, *sink.Plugin) {
+	for i := range w.opt.Sources {
+		if p := &w.opt.Sources[i]; answers(class, p.Name, p.Classes) {
+			return p, nil
+		}
+	}
+	for i := range w.opt.Sinks {
+		if p := &w.opt.Sinks[i]; answers(class, p.Name, p.Classes) {
+			return nil, p
+		}
+	}
+	return nil, nil
+}
+
+func answers(class, alias string, classes []string) bool {
+	return class == alias || slices.ContainsFunc(classes, func(c string) bool {
+		return class == c || class == c[strings.LastIndexByte(c, '.')+1:]
+	})
+}
+
+func (w *Worker) unknownClass(class string) string {
+	var known []string
+	for _, p := range w.Plugins() {
+		if p.Type != "transformation" {
+			known = append(known, p.Name, p.Class)
+		}
+	}
+	text := "Failed to find any class that implements Connector and which name matches " + class
+	if near := config.Nearest(class, known); near != "" {
+		text += ": did you mean " + near + "?"
+	}
+	return text
+}
+
+// Plugins lists all plugins.
+func (w *Worker) Plugins() []PluginInfo {
+	var list []PluginInfo
+	add := func(kind, name, doc string, classes []string) {
+		class := name
+		if len(classes) > 0 {
+			class = classes[0]
+		}
+		list = append(list, PluginInfo{name, class, kind, w.opt.Version, doc})
+	}
+	for _, p := range w.opt.Sources {
+		add("source", p.Name, p.Doc, p.Classes)
+	}
+	for _, p := range w.opt.Sinks {
+		add("sink", p.Name, p.Doc, p.Classes)
+	}
+	for _, p := range w.opt.Transforms {
+		add("transformation", p.Name, p.Doc, p.Classes)
+	}
+	return list
+}
+
+// Keys returns the properties of a connector class, the common ones included; false if there is no such class.
+func (w *Worker) Keys(class string) ([]config.Key, bool) {
+	src, snk := w.plugin(class)
+	var own []config.Key
+	switch {
+	case src != nil:
+		own = src.Keys
+	case snk != nil:
+		own = append(config.Keys(&sinkSettings{}), snk.Keys...)
+	default:
+		return nil, false
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(slices.Concat(own, config.CommonKeys()), func(k config.Key) bool {
+		again := seen[k.Name]
+		seen[k.Name] = true
+		return again
+	}), true
+}
+
+// checkCommon judges what every connector has.
+func (w *Worker) checkCommon(props map[string]string) []config.Problem {
+	var problems []config.Problem
+	if name, ok := props["name"]; ok {
+		if err := config.CheckName(name); err != nil {
+			problems = append(problems, config.Problem{Key: "name", Message: err.Error()})
+		}
+	}
+	return append(problems, transform.Check(props, w.opt.Transforms)...)
+}
+
+// Validate judges a configuration for a class without touching any server. ErrNotFound if there is no such class.
+func (w *Worker) Validate(_ context.Context, class string, props map[string]string) (Validation, error) {
+	keys, ok := w.Keys(class)
+	if !ok {
+		return Validation{}, fmt.Errorf("plugin %s: %w", class, ErrNotFound)
+	}
+	_, problems := w.define(props)
+	return Validation{keys, problems}, nil
+}
+
+// Info describes a connector.
+func (w *Worker) Info(name string) (Info, error) {
+	c, err := w.find(name)
+	if err != nil {
+		return Info{}, err
+	}
+	return c.info(), nil
+}
+
+func (c *connector) info() Info {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	i := Info{Name: c.name, Type: c.def.kind(), Config: maps.Clone(c.stored.Config), Tasks: []int{}}
+	for _, t := range c.tasks {
+		i.Tasks = append(i.Tasks, t.id)
+	}
+	return i
+}
+
+// Status returns the state of a connector.
+func (w *Worker) Status(name string) (Status, error) {
+	c, err := w.find(name)
+	if err != nil {
+		return Status{}, err
+	}
+	return c.status(), nil
+}
+
+// Create makes a connector and starts it as state says. ErrExists, *InvalidError. It returns when the configuration is
+// durable.
+func (w *Worker) Create(ctx context.Context, name string, cfg map[string]string, state State) (Info, error) {
+	info, created, err := w.upsert(ctx, name, cfg, state, false)
+	if err == nil && !created {
+		err = fmt.Errorf("connector %s: %w", name, ErrExists)
+	}
+	return info, err
+}
+
+// Put replaces the configuration of a connector, or makes one that runs, and restarts it. *InvalidError.
+func (w *Worker) Put(ctx context.Context, name string, cfg map[string]string) (Info, bool, error) {
+	return w.upsert(ctx, name, cfg, Running, true)
+}
+
+// Apply makes a connector be as a configuration file says: it is created with the state, or updated if its
+// configuration differs; the state of one that exists is kept.
+func (w *Worker) Apply(ctx context.Context, name string, cfg map[string]string, state State) error {
+	if c, err := w.find(name); err == nil {
+		c.mu.Lock()
+		same := maps.Equal(c.stored.Config, named(name, cfg))
+		c.mu.Unlock()
+		if same {
+			return nil
+		}
+	}
+	_, _, err := w.upsert(ctx, name, cfg, state, true)
+	return err
+}
+
+func named(name string, cfg map[string]string) map[string]string {
+	cfg = maps.Clone(cfg)
+	cfg["name"] = name
+	return cfg
+}
+
+// upsert creates the connector, or updates it if replace says so; otherwise an existing one is left as it is.
+func (w *Worker) upsert(ctx context.Context, name string, cfg map[string]string, state State, replace bool) (Info, bool, error) {
+	cfg = named(name, cfg)
+	if _, problems := w.define(cfg); len(problems) > 0 {
+		return Info{}, false, &InvalidError{problems}
+	}
+	if state == "" {
+		state = Running
+	}
+	for {
+		w.mu.Lock()
+		c, created := w.connectors[name], false
+		if c == nil {
+			c, created = w.newConnector(name, stored{cfg, state}), true
+			c.op.Lock() // nobody else knows it yet
+			w.connectors[name] = c
+		}
+		w.mu.Unlock()
+		if created {
+			return w.commit(ctx, c, stored{cfg, state}, true)
+		}
+		if !replace {
+			return Info{}, false, nil
+		}
+		c.op.Lock()
+		if again, err := w.find(name); err != nil || again != c { // deleted meanwhile
+			c.op.Unlock()
+			continue
+		}
+		c.mu.Lock()
+		s := stored{cfg, c.stored.State}
+		c.mu.Unlock()
+		return w.commit(ctx, c, s, false)
+	}
+}
+
+// commit makes s durable, lets the connector be as it says, and releases c.op.
+func (w *Worker) commit(ctx context.Context, c *connector, s stored, created bool) (Info, bool, error) {
+	defer c.op.Unlock()
+	if err := w.store.put(ctx, c.name, s); err != nil {
+		if created {
+			w.forget(c)
+		}
+		return Info{}, false, err
+	}
+	c.halt()
+	c.define(s)
+	c.launch(w.runContext())
+	return c.info(), created, nil
+}
+
+func (w *Worker) forget(c *connector) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.connectors[c.name] == c {
+		delete(w.connectors, c.name)
+	}
+}
+
+func (w *Worker) runContext() context.Context {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.running
+}
+
+// change finds a connector, takes its op lock and calls f; a connector that was deleted meanwhile is not found.
+func (w *Worker) change(name string, f func(c *connector) error) error {
+	c, err := w.find(name)
+	if err != nil {
+		return err
+	}
+	c.op.Lock()
+	defer c.op.Unlock()
+	if again, err := w.find(name); err != nil || again != c {
+		return fmt.Errorf("connector %s: %w", name, ErrNotFound)
+	}
+	return f(c)
+}
+
+// Delete stops a connector and removes it. Its offsets are kept.
+func (w *Worker) Delete(ctx context.Context, name string) error {
+	return w.change(name, func(c *connector) error {
+		if err := w.store.remove(ctx, name); err != nil {
+			return err
+		}
+		c.halt()
+		w.forget(c)
+		return nil
+	})
+}
+
+// SetState makes a connector run, pause or stop, durably. It returns when the tasks have ended, or were started.
+func (w *Worker) SetState(ctx context.Context, name string, state State) error {
+	return w.change(name, func(c *connector) error {
+		c.mu.Lock()
+		s := c.stored
+		c.mu.Unlock()
+		if s.State == state {
+			return nil
+		}
+		s.State = state
+		if err := w.store.put(ctx, name, s); err != nil {
+			return err
+		}
+		c.halt()
+		c.define(s)
+		c.launch(w.runContext())
+		return nil
+	})
+}
+
+// Restart starts a connector anew: all of it, with onlyFailed only if it or one of its tasks has failed. The status it
+// returns shows what is being restarted as RESTARTING.
+func (w *Worker) Restart(_ context.Context, name string, includeTasks, onlyFailed bool) (Status, error) {
+	var s Status
+	err := w.change(name, func(c *connector) error {
+		s = c.status()
+		failed := s.State == Failed
+		for i := range s.Tasks {
+			again := includeTasks && s.State != Paused && (!onlyFailed || s.Tasks[i].State == Failed)
+			failed = failed || again && s.Tasks[i].State == Failed
+			if again {
+				s.Tasks[i].State, s.Tasks[i].Trace = Restarting, ""
+			}
+		}
+		if onlyFailed && !failed {
+			return nil
+		}
+		if s.State == Running || s.State == Failed {
+			s.State = Restarting
+		}
+		w.relaunch(c)
+		return nil
+	})
+	return s, err
+}
+
+// RestartTask starts one task anew. The tasks of a connector share nothing but their connector, which is restarted whole.
+func (w *Worker) RestartTask(_ context.Context, name string, id int) error {
+	return w.change(name, func(c *connector) error {
+		if s := c.status(); id < 0 || id >= len(s.Tasks) {
+			return fmt.Errorf("task %s-%d: %w", name, id, ErrNotFound)
+		}
+		w.relaunch(c)
+		return nil
+	})
+}
+
+func (w *Worker) relaunch(c *connector) {
+	c.halt()
+	c.mu.Lock()
+	s := c.stored
+	c.mu.Unlock()
+	c.define(s)
+	c.launch(w.runContext())
+}
+
+// Offsets returns where a connector stands.
+func (w *Worker) Offsets(name string) ([]offsets.Offset, error) {
+	if _, err := w.find(name); err != nil {
+		return nil, err
+	}
+	return w.offsets.All(name), nil
+}
+
+// AlterOffsets sets positions of a connector that is STOPPED; a nil position resets its origin.
+func (w *Worker) AlterOffsets(ctx context.Context, name string, list []offsets.Offset) error {
+	return w.change(name, func(c *connector) error {
+		if err := c.stopped(); err != nil {
+			return err
+		}
+		var recs []topic.Record
+		for i, o := range list {
+			if c.definition().sink != nil {
+				p, err := alteredPosition(o)
+				if err != nil {
+					return err
+				}
+				list[i].Position = p
+			}
+			recs = append(recs, w.offsets.Record(name, o.Origin, list[i].Position))
+		}
+		if err := w.opt.Log.Append(ctx, recs); err != nil {
+			return err
+		}
+		for _, o := range list {
+			w.offsets.Applied(name, o.Origin, o.Position)
+		}
+		return nil
+	})
+}
+
+// alteredPosition marks an operator's position, so that it counts for more than a target's ledger. A reset is offset 0.
+func alteredPosition(o offsets.Offset) (change.Position, error) {
+	if _, _, err := offsets.ParseLane(o.Origin); err != nil {
+		return nil, err
+	}
+	var p offsets.LogPosition
+	if o.Position != nil {
+		var err error
+		if p, err = offsets.ParseLogPosition(o.Position); err != nil {
+			return nil, err
+		}
+	}
+	p.Epoch, p.Altered = 0, true
+	return p.Position(), nil
+}
+
+func (c *connector) stopped() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stored.State != Stopped {
+		return fmt.Errorf("connector %s: %w", c.name, ErrNotStopped)
+	}
+	return nil
+}
+
+// ResetOffsets forgets all positions of a connector that is STOPPED: a source starts with a new snapshot, a sink reads
+// its topics from the beginning.
+func (w *Worker) ResetOffsets(ctx context.Context, name string) error {
+	var list []offsets.Offset
+	err := w.change(name, func(c *connector) error {
+		if err := c.stopped(); err != nil {
+			return err
+		}
+		if c.definition().sink == nil {
+			return w.offsets.Reset(ctx, name)
+		}
+		for _, o := range w.offsets.All(name) {
+			list = append(list, offsets.Offset{Origin: o.Origin})
+		}
+		return nil
+	})
+	if err != nil || len(list) == 0 {
+		return err
+	}
+	return w.AlterOffsets(ctx, name, list)
+}
+
+// Topics returns the topics that a connector reads or has written to, sorted.
+func (w *Worker) Topics(ctx context.Context, name string) ([]string, error) {
+	c, err := w.find(name)
+	if err != nil {
+		return nil, err
+	}
+	list, err := w.opt.Log.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	def, names := c.definition(), []string{}
+	c.mu.Lock()
+	prefix := c.stored.Config["topic.prefix"] + "."
+	c.mu.Unlock()
+	for _, info := range list {
+		if def.sink != nil && def.follows(info.Name) || def.source != nil && strings.HasPrefix(info.Name, prefix) {
+			names = append(names, info.Name)
+		}
+	}
+	return names, nil
+}
+
+// TopicList describes all topics.
+func (w *Worker) TopicList(ctx context.Context) ([]topic.Info, error) { return w.opt.Log.Topics(ctx) }
+
+// Lag says how far a sink is behind in one partition.
+type Lag struct {
+	Connector string
+	Topic     string
+	Partition int32
+	Offset    int64 // the next record it will read
+	End       int64 // the next record that will be written
+	Lag       int64 // records between, at most: compaction leaves gaps
+}
+
+// Lag returns the lag of every sink in every partition that it reads.
+func (w *Worker) Lag(ctx context.Context) ([]Lag, error) {
+	list, err := w.opt.Log.Topics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var lags []Lag
+	for _, name := range w.Names() {
+		c, err := w.find(name)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		def := c.definition()
+		for _, info := range list {
+			if def.sink == nil || !def.follows(info.Name) {
+				continue
+			}
+			for p, part := range info.Partitions {
+				at, err := offsets.ParseLogPosition(w.offsets.Committed(name, offsets.Lane(info.Name, int32(p))))
+				if err != nil || at.Epoch != 0 && at.Epoch != info.Epoch {
+					at.Offset = part.Start
+				}
+				at.Offset = max(at.Offset, part.Start)
+				lags = append(lags, Lag{name, info.Name, int32(p), at.Offset, part.End, max(0, part.End-at.Offset)})
+			}
+		}
+	}
+	return lags, nil
+}

@@ -1,0 +1,264 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"strconv"
+	"sync"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/offsets"
+	"github.com/tailrace/tailrace/sink"
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/transform"
+	"golang.org/x/sync/errgroup"
+)
+
+// sinkBatch bounds the records of one Read; a Read is also bounded to about 1 MiB.
+const sinkBatch = 8192
+
+// sinkLane is what one run of a sink task works with.
+type sinkLane struct {
+	w        *Worker
+	c        *connector
+	t        *task
+	def      *definition
+	set      sinkSettings
+	snk      sink.Sink
+	reader   topic.Reader
+	chain    transform.Chain
+	dec      Decoder
+	enc      Encoder // for dead letters
+	mu       sync.Mutex
+	followed map[string]uint32 // epoch of each topic that is read; written by follow, read by loop
+}
+
+// runSink is one run of a sink connector's task.
+func (w *Worker) runSink(ctx context.Context, c *connector, t *task, def *definition, props map[string]string) (err error) {
+	l := &sinkLane{w: w, c: c, t: t, def: def, followed: map[string]uint32{}, dec: w.opt.Codec.NewDecoder(), enc: w.opt.Codec.NewEncoder(false)}
+	if p := config.Decode(props, &l.set); len(p) > 0 {
+		return invalid(p)
+	}
+	var problems []config.Problem
+	if l.chain, problems = transform.Build(props, w.opt.Transforms); len(problems) > 0 {
+		return invalid(problems)
+	}
+	l.snk, err = def.sink.Open(ctx, sink.Setup{Connector: c.name, Task: t.id, Props: props, Logger: c.log.With("task", t.id), Now: w.opt.Now})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.snk.Close()) }()
+	if l.reader, err = w.opt.Log.Reader(ctx); err != nil {
+		return err
+	}
+	defer l.reader.Close()
+	generation, err := l.follow(ctx, 0)
+	if err != nil {
+		return err
+	}
+	t.set(Running, nil)
+	g, ctx := errgroup.WithContext(ctx)
+	if watcher, ok := w.opt.Log.(topic.Watcher); ok {
+		g.Go(func() error { return l.watch(ctx, watcher, generation) })
+	}
+	g.Go(func() (err error) {
+		defer recovered(&err)
+		return l.loop(ctx)
+	})
+	return g.Wait()
+}
+
+func (l *sinkLane) loop(ctx context.Context) error {
+	var b change.Batch
+	for {
+		recs, err := l.reader.Read(ctx, sinkBatch)
+		if err != nil {
+			return err
+		}
+		b.Reset()
+		first, last := &recs[0], &recs[len(recs)-1]
+		epoch := l.epoch(first.Topic)
+		if err := l.dec.Decode(recs, epoch, &b); err != nil {
+			return fmt.Errorf("%s partition %d offsets %d to %d: %w", first.Topic, first.Partition, first.Offset, last.Offset, err)
+		}
+		commit := lastCommit(&b)
+		b.Origin = offsets.Lane(first.Topic, first.Partition)
+		b.Resume = offsets.LogPosition{Offset: last.Offset + 1, Epoch: epoch}.Position()
+		if err := l.chain.Apply(ctx, &b); err != nil {
+			return err
+		}
+		if err := l.write(ctx, &b); err != nil {
+			return err
+		}
+		if err := l.w.offsets.Commit(ctx, l.c.name, b.Origin, b.Resume); err != nil {
+			return err
+		}
+		l.t.advanced(len(recs), commit, l.w.opt.Now())
+	}
+}
+
+// write hands the batch to the sink and takes care of the rows that it can never take: they become dead letters, or
+// fail the task, as errors.tolerance says. It returns when the dead letters are durable.
+func (l *sinkLane) write(ctx context.Context, b *change.Batch) error {
+	if len(b.Events) == 0 {
+		return nil
+	}
+	err := l.snk.Write(ctx, b)
+	var rejected sink.Rejected
+	if !errors.As(err, &rejected) {
+		return err
+	}
+	l.t.rejected.Add(int64(len(rejected)))
+	if l.set.Tolerance != "all" {
+		e := &b.Events[rejected[0].Index]
+		return fault.Permanentf("ROW_REJECTED",
+			"mend the row or the target, or set errors.tolerance=all and errors.deadletterqueue.topic.name",
+			"%d rows of %s rejected, the first with key %s, version %d: %w", len(rejected), b.Origin, change.KeyText(e.Key), e.Version, rejected[0].Err)
+	}
+	for _, r := range rejected {
+		e := &b.Events[r.Index]
+		l.c.log.Warn("row rejected", "task", l.t.id, "origin", b.Origin, "key", change.KeyText(e.Key), "version", e.Version, "error", r.Err)
+	}
+	if l.set.DeadLetter == "" {
+		return nil
+	}
+	return l.bury(ctx, b, rejected)
+}
+
+// bury appends the rejected events to the dead letter topic, with Kafka Connect's headers that say where from and why.
+func (l *sinkLane) bury(ctx context.Context, b *change.Batch, rejected sink.Rejected) error {
+	name, partition, err := offsets.ParseLane(b.Origin)
+	if err != nil {
+		return err
+	}
+	if _, err := l.w.topics.ensure(ctx, l.set.DeadLetter, topic.Spec{Partitions: 1, Config: map[string]string{"cleanup.policy": "delete"}}); err != nil {
+		return err
+	}
+	var dead change.Batch
+	for _, r := range rejected {
+		e := dead.CopyEvent(&b.Events[r.Index])
+		e.Topic = l.set.DeadLetter
+		for _, h := range [][2]string{
+			{"topic", name}, {"partition", strconv.Itoa(int(partition))},
+			{"offset", strconv.FormatUint(e.Version&(1<<44-1)-1, 10)},
+			{"connector.name", l.c.name}, {"task.id", strconv.Itoa(l.t.id)}, {"exception.message", r.Err.Error()},
+		} {
+			e.Headers = append(e.Headers, change.Header{Key: "__connect.errors." + h[0], Value: []byte(h[1])})
+		}
+	}
+	recs, err := l.enc.Encode(&dead, nil)
+	if err != nil {
+		return err
+	}
+	return l.w.opt.Log.Append(ctx, recs)
+}
+
+// follow adds the partitions of matching topics that are not read yet, or were made anew.
+func (l *sinkLane) follow(ctx context.Context, since uint64) (uint64, error) {
+	list, err := l.w.topics.refresh(ctx)
+	if err != nil {
+		return since, err
+	}
+	for _, info := range list {
+		if !l.def.follows(info.Name) || l.epoch(info.Name) == info.Epoch {
+			continue
+		}
+		if l.epoch(info.Name) != 0 { // what was read before must not get the new topic's versions (Invariant 4)
+			return since, fmt.Errorf("topic %s was deleted and made again", info.Name)
+		}
+		l.mu.Lock()
+		l.followed[info.Name] = info.Epoch
+		l.mu.Unlock()
+		for p := range info.Partitions {
+			if !l.mine(info.Name, int32(p)) {
+				continue
+			}
+			from, err := l.start(ctx, info, int32(p))
+			if err != nil {
+				return since, err
+			}
+			if err := l.reader.Add(info.Name, int32(p), from); err != nil {
+				if errors.Is(err, topic.ErrOutOfRange) {
+					err = fault.Permanent("OFFSET_OUT_OF_RANGE", "reset the connector's offsets: stop it, DELETE its offsets, resume it", err)
+				}
+				return since, err
+			}
+		}
+	}
+	return since, nil
+}
+
+// watch follows topics that come later. It ends with ctx.
+func (l *sinkLane) watch(ctx context.Context, watcher topic.Watcher, since uint64) error {
+	for {
+		next, err := watcher.Watch(ctx, since)
+		if err != nil {
+			return err
+		}
+		if _, err := l.follow(ctx, next); err != nil {
+			return err
+		}
+		since = next
+	}
+}
+
+// mine tells which of the connector's tasks reads a partition.
+func (l *sinkLane) mine(name string, partition int32) bool {
+	h := fnv.New32a()
+	h.Write([]byte(offsets.Lane(name, partition)))
+	return h.Sum32()%uint32(l.def.tasks) == uint32(l.t.id)
+}
+
+// start returns the offset at which the partition is to be read: what the target itself says, if it keeps a ledger,
+// else the committed offset, else the beginning. An operator's alteration counts for more than the ledger.
+func (l *sinkLane) start(ctx context.Context, info topic.Info, partition int32) (int64, error) {
+	origin := offsets.Lane(info.Name, partition)
+	position := l.w.offsets.Committed(l.c.name, origin)
+	var own offsets.LogPosition
+	if position != nil {
+		var err error
+		if own, err = offsets.ParseLogPosition(position); err != nil {
+			return 0, err
+		}
+	}
+	if ledger, ok := l.snk.(sink.Ledger); ok && !own.Altered {
+		p, err := ledger.Committed(ctx, origin)
+		if err != nil {
+			return 0, err
+		}
+		position = p
+	}
+	if position == nil {
+		if l.set.From == "latest" {
+			return topic.End, nil
+		}
+		return topic.Start, nil
+	}
+	p, err := offsets.ParseLogPosition(position)
+	if err != nil {
+		return 0, err
+	}
+	if p.Epoch != 0 && p.Epoch != info.Epoch {
+		return topic.Start, nil
+	}
+	return p.Offset, nil
+}
+
+func (l *sinkLane) epoch(name string) uint32 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.followed[name]
+}
+
+func lastCommit(b *change.Batch) int64 {
+	for i := len(b.Events) - 1; i >= 0; i-- {
+		if e := &b.Events[i]; e.Op != change.OpTombstone && e.Op != change.OpRead {
+			return e.Commit
+		}
+	}
+	return 0
+}
