@@ -242,6 +242,9 @@ func deleteFrame(id uint32) []byte {
 
 // newTopic makes the topic that m describes, its partitions empty.
 func (l *Log) newTopic(m *topicMeta) (*logTopic, error) {
+	if err := checkName(m.Name); err != nil {
+		return nil, err
+	}
 	s, err := l.opt.parse(m.Config)
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", m.Name, err)
