@@ -290,11 +290,22 @@ func decodeKeyValue(b *Batch, p []byte) (Value, []byte, error) {
 	case tag == tagDecimal:
 		return decodeDecimal(b, p)
 	case tag == tagText, tag == tagJSON, tag == tagBytes, tag == tagArray:
-		kind := map[byte]Kind{tagText: Text, tagJSON: JSON, tagBytes: Bytes, tagArray: Array}[tag]
 		data, rest, err := decodeEscaped(b, p)
-		return Value{Kind: kind, Data: data}, rest, err
+		return Value{Kind: escapedKind(tag), Data: data}, rest, err
 	}
 	return Value{}, nil, errKey
+}
+
+func escapedKind(tag byte) Kind {
+	switch tag {
+	case tagText:
+		return Text
+	case tagJSON:
+		return JSON
+	case tagBytes:
+		return Bytes
+	}
+	return Array
 }
 
 func decodeInt(tag byte, p []byte) (Value, []byte, error) {
