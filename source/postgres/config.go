@@ -1,0 +1,170 @@
+package postgres
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/config"
+)
+
+// settings is the typed configuration of the connector, under Debezium's names.
+type settings struct {
+	Host     string          `cfg:"database.hostname" required:"true" doc:"Host name or address of the database server, or the directory of its unix socket."`
+	Port     int             `cfg:"database.port" default:"5432" min:"1" max:"65535" doc:"Port of the database server."`
+	User     string          `cfg:"database.user" required:"true" doc:"Role to log in as. It needs LOGIN and REPLICATION, and SELECT on the captured tables."`
+	Password config.Password `cfg:"database.password" doc:"Password of the role."`
+	Database string          `cfg:"database.dbname" required:"true" doc:"Database to capture."`
+
+	SSLMode     string          `cfg:"database.sslmode" default:"prefer" oneof:"disable,allow,prefer,require,verify-ca,verify-full" doc:"How the connection is encrypted, as in libpq."`
+	SSLCert     string          `cfg:"database.sslcert" doc:"File with the client certificate."`
+	SSLKey      string          `cfg:"database.sslkey" doc:"File with the client's private key."`
+	SSLRootCert string          `cfg:"database.sslrootcert" doc:"File with the certificates that the server is checked against."`
+	SSLPassword config.Password `cfg:"database.sslpassword" doc:"Password of the client's private key."`
+
+	Prefix         string          `cfg:"topic.prefix" required:"true" doc:"Logical name of the server: the first part of every topic's name and of the offsets. Never change it."`
+	TableInclude   config.Patterns `cfg:"table.include.list" doc:"Tables to capture: anchored regular expressions on schema.table. Default: all tables that are not the system's."`
+	TableExclude   config.Patterns `cfg:"table.exclude.list" doc:"Tables not to capture."`
+	SchemaInclude  config.Patterns `cfg:"schema.include.list" doc:"Schemas to capture: anchored regular expressions."`
+	SchemaExclude  config.Patterns `cfg:"schema.exclude.list" doc:"Schemas not to capture."`
+	ColumnInclude  config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on schema.table.column. Key columns always are."`
+	ColumnExclude  config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. Key columns always are."`
+	PartitionRoot  bool            `cfg:"publish.via.partition.root" default:"false" doc:"Capture changes of partitions under the name of the partitioned table."`
+	PluginName     string          `cfg:"plugin.name" default:"pgoutput" doc:"Logical decoding plugin. Always pgoutput; other names are accepted and replaced."`
+	Slot           string          `cfg:"slot.name" default:"debezium" doc:"Replication slot, one for each connector. It is made when it doesn't exist."`
+	SlotDrop       bool            `cfg:"slot.drop.on.stop" default:"false" doc:"Drop the slot when the connector stops. Changes made while it is stopped are then lost; for tests only."`
+	Publication    string          `cfg:"publication.name" default:"dbz_publication" doc:"Publication that the slot reads."`
+	AutoCreate     string          `cfg:"publication.autocreate.mode" default:"filtered" oneof:"filtered,all_tables,disabled,no_tables" doc:"filtered makes the publication for the captured tables and adds to it. all_tables is treated as filtered. disabled and no_tables expect it to be made by others."`
+	StatusInterval time.Duration   `cfg:"status.update.interval.ms" default:"10000" min:"1" doc:"Milliseconds between status updates to the server when there is nothing new to tell."`
+	Heartbeat      time.Duration   `cfg:"heartbeat.interval.ms" default:"0" min:"0" doc:"Accepted for compatibility: the position moves on by itself when captured tables are idle."`
+
+	DecimalMode string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How numeric columns are written in events."`
+	TimeMode    string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
+	BinaryMode  string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How bytea columns are written in events."`
+
+	MaxBatch     int           `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
+	MaxQueue     int           `cfg:"max.queue.size" default:"8192" min:"1" doc:"Accepted for compatibility: the queue is bounded in bytes."`
+	PollInterval time.Duration `cfg:"poll.interval.ms" default:"500" min:"0" doc:"Accepted for compatibility: events are delivered when they arrive."`
+	Tombstones   bool          `cfg:"tombstones.on.delete" default:"true" doc:"Follow a delete by a tombstone record."`
+	Connect      time.Duration `cfg:"connect.timeout.ms" default:"30000" min:"1" doc:"Milliseconds to wait for a connection."`
+}
+
+// Bounds of a batch besides max.batch.size.
+const maxBatchBytes = 4 << 20
+
+var slotName = regexp.MustCompile(`\A[a-z0-9_]{1,63}\z`)
+
+// parse decodes and checks a configuration without touching the network.
+func parse(props map[string]string) (*settings, []config.Problem) {
+	s := &settings{}
+	problems := config.Decode(props, s)
+	report := func(key, format string, args ...any) {
+		problems = append(problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+	}
+	literal := func(v string) bool { return v != "" && !config.HasPlaceholder(v) }
+	for key, v := range map[string]string{"database.hostname": s.Host, "database.user": s.User, "database.dbname": s.Database,
+		"topic.prefix": s.Prefix} {
+		if p, ok := props[key]; ok && strings.TrimSpace(p) == "" {
+			report(key, "must not be empty")
+		} else if strings.ContainsRune(v, 0) {
+			report(key, "must not contain a zero byte")
+		}
+	}
+	if literal(s.Prefix) && s.Prefix != sanitize(s.Prefix) {
+		report("topic.prefix", "%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", s.Prefix)
+	}
+	if !config.HasPlaceholder(s.Slot) && !slotName.MatchString(s.Slot) {
+		report("slot.name", "%q is not a slot name: 1 to 63 lower case letters, digits and underscores", s.Slot)
+	}
+	if literal(s.Publication) && (len(s.Publication) > 63 || strings.ContainsRune(s.Publication, 0)) {
+		report("publication.name", "must have at most 63 bytes and no zero byte")
+	} else if s.Publication == "" {
+		report("publication.name", "must not be empty")
+	}
+	for _, pair := range []struct {
+		include, exclude string
+		both             bool
+	}{
+		{"table.include.list", "table.exclude.list", !s.TableInclude.Empty() && !s.TableExclude.Empty()},
+		{"schema.include.list", "schema.exclude.list", !s.SchemaInclude.Empty() && !s.SchemaExclude.Empty()},
+		{"column.include.list", "column.exclude.list", !s.ColumnInclude.Empty() && !s.ColumnExclude.Empty()},
+	} {
+		if pair.both {
+			report(pair.exclude, "can't be set together with %s: keep one of them", pair.include)
+		}
+	}
+	return s, problems
+}
+
+// captures reports whether a table is to be captured by the include and exclude lists. The system's own tables never are.
+func (s *settings) captures(schema, table string) bool {
+	if schema == "information_schema" || strings.HasPrefix(schema, "pg_") {
+		return false
+	}
+	if !s.SchemaInclude.Empty() && !s.SchemaInclude.Match(schema) || s.SchemaExclude.Match(schema) {
+		return false
+	}
+	name := schema + "." + table
+	return (s.TableInclude.Empty() || s.TableInclude.Match(name)) && !s.TableExclude.Match(name)
+}
+
+// capturesColumn reports whether a column is to be captured by the column lists; key columns always are.
+func (s *settings) capturesColumn(schema, table, column string) bool {
+	if s.ColumnInclude.Empty() && s.ColumnExclude.Empty() {
+		return true
+	}
+	name := schema + "." + table + "." + column
+	return (s.ColumnInclude.Empty() || s.ColumnInclude.Match(name)) && !s.ColumnExclude.Match(name)
+}
+
+// topic returns the topic of a table, as Debezium names it.
+func (s *settings) topic(schema, table string) string {
+	return sanitize(s.Prefix + "." + schema + "." + table)
+}
+
+// sanitize replaces every character that a topic name can't have by an underscore.
+func sanitize(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, name)
+}
+
+// render returns how values of a kind are written, by the handling modes.
+func (s *settings) render(kind change.Kind) change.Render {
+	switch kind {
+	case change.Decimal:
+		switch s.DecimalMode {
+		case "string":
+			return change.RenderString
+		case "double":
+			return change.RenderDouble
+		}
+	case change.Date, change.Time, change.Timestamp, change.TimestampTZ:
+		switch s.TimeMode {
+		case "connect":
+			return change.RenderConnect
+		case "isostring":
+			return change.RenderISO
+		case "microseconds":
+			return change.RenderMicros
+		case "nanoseconds":
+			return change.RenderNanos
+		}
+	case change.Bytes:
+		switch s.BinaryMode {
+		case "hex":
+			return change.RenderHex
+		case "base64":
+			return change.RenderBase64
+		case "base64-url-safe":
+			return change.RenderBase64URL
+		}
+	}
+	return change.RenderDefault
+}

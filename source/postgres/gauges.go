@@ -1,0 +1,80 @@
+package postgres
+
+import (
+	"context"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// gauges are the figures about the slot that the control connection reads now and then.
+type gauges struct {
+	mu     sync.Mutex
+	values map[string]float64
+}
+
+// Gauges implements source.Gauger. All are bytes of WAL, but the last:
+//
+//	lag_bytes            from the last position that was read to the end of what the server has sent
+//	unacknowledged_bytes from the flush LSN to the same end
+//	retained_wal_bytes   WAL that the server keeps for the slot
+//	server_lag_bytes     from the slot's confirmed LSN to the end of the server's WAL
+//	queue_bytes          messages received and not read yet
+//	slot_active          1 while the slot is streamed from
+func (s *Source) Gauges() map[string]float64 {
+	g := map[string]float64{}
+	s.gauges.mu.Lock()
+	maps.Copy(g, s.gauges.values)
+	s.gauges.mu.Unlock()
+	s.mu.Lock()
+	st := s.stream
+	s.mu.Unlock()
+	if st == nil {
+		return g
+	}
+	end := st.pump.received.Load()
+	g["lag_bytes"] = distance(st.delivered.Load(), end)
+	g["unacknowledged_bytes"] = distance(st.pump.acked.Load(), end)
+	g["queue_bytes"] = float64(st.queue.size())
+	return g
+}
+
+func distance(from, to uint64) float64 {
+	if from >= to {
+		return 0
+	}
+	return float64(to - from)
+}
+
+// watch refreshes the slot's figures until ctx is done. An unreachable server leaves them as they were.
+func (s *Source) watch(ctx context.Context) {
+	tick := time.NewTicker(gaugeInterval)
+	defer tick.Stop()
+	for {
+		if values, err := s.readGauges(ctx); err == nil {
+			s.gauges.mu.Lock()
+			s.gauges.values = values
+			s.gauges.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (s *Source) readGauges(ctx context.Context) (map[string]float64, error) {
+	ctx, cancel := context.WithTimeout(ctx, gaugeInterval)
+	defer cancel()
+	var retained, lag, active float64
+	err := s.control.do(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT COALESCE(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), 0)::float8,
+			COALESCE(max(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)), 0)::float8,
+			COALESCE(max(active::int), 0)::float8 FROM pg_replication_slots WHERE slot_name = $1`, s.settings.Slot).
+			Scan(&retained, &lag, &active)
+	})
+	return map[string]float64{"retained_wal_bytes": retained, "server_lag_bytes": max(0, lag), "slot_active": active}, err
+}

@@ -1,0 +1,194 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tailrace/tailrace/internal/fault"
+)
+
+// pinned are the settings of all our sessions, replication included. The first seven decide how values are written as
+// text, and roles and databases may have their own; the rest would end a long read or an idle stream.
+func pinned() map[string]string {
+	return map[string]string{
+		"client_encoding":                     "UTF8",
+		"DateStyle":                           "ISO, MDY",
+		"IntervalStyle":                       "postgres",
+		"extra_float_digits":                  "3",
+		"bytea_output":                        "hex",
+		"TimeZone":                            "UTC",
+		"search_path":                         "pg_catalog",
+		"statement_timeout":                   "0",
+		"lock_timeout":                        "0",
+		"idle_in_transaction_session_timeout": "0",
+	}
+}
+
+// connConfig makes the configuration of a connection. Nothing of it comes from the environment but what a configuration
+// file would have to name anyway: time zones and certificates' default places.
+func connConfig(s *settings, connector string) (*pgx.ConnConfig, error) {
+	var dsn strings.Builder
+	for _, kv := range [][2]string{
+		{"host", s.Host}, {"port", fmt.Sprint(s.Port)}, {"user", s.User}, {"password", s.Password.Reveal()},
+		{"dbname", s.Database}, {"sslmode", s.SSLMode}, {"sslcert", s.SSLCert}, {"sslkey", s.SSLKey},
+		{"sslrootcert", s.SSLRootCert}, {"sslpassword", s.SSLPassword.Reveal()}, {"target_session_attrs", "any"},
+		{"passfile", "/dev/null"},
+	} {
+		if kv[1] == "" && kv[0] != "password" {
+			continue
+		}
+		v := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(kv[1])
+		fmt.Fprintf(&dsn, "%s='%s' ", kv[0], v)
+	}
+	c, err := pgx.ParseConfig(dsn.String())
+	if err != nil {
+		return nil, fault.Permanent("CONFIG_INVALID", "correct the database.* properties", errors.New("connection settings: "+cause(err)))
+	}
+	c.ConnectTimeout = s.Connect
+	c.RuntimeParams = pinned()
+	c.RuntimeParams["application_name"] = appName(connector)
+	c.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
+	c.StatementCacheCapacity, c.DescriptionCacheCapacity = 0, 0
+	return c, nil
+}
+
+// cause returns the innermost message of err: pgconn's own text shows the connection string.
+func cause(err error) string {
+	for {
+		inner := errors.Unwrap(err)
+		if inner == nil {
+			return err.Error()
+		}
+		err = inner
+	}
+}
+
+// appName is how our sessions appear in pg_stat_activity, cut to what the server keeps.
+func appName(connector string) string {
+	name := "tailrace " + connector
+	return name[:min(len(name), 63)]
+}
+
+// dialReplication opens a replication connection.
+func dialReplication(ctx context.Context, s *settings, connector string) (*pgconn.PgConn, error) {
+	c, err := connConfig(s, connector)
+	if err != nil {
+		return nil, err
+	}
+	c.RuntimeParams["replication"] = "database"
+	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
+	if err != nil {
+		return nil, explain(s, err)
+	}
+	return conn, nil
+}
+
+// A session is a connection for queries that is opened when it is needed and again after it broke. Its users take turns.
+type session struct {
+	settings  *settings
+	connector string
+	turn      sync.Mutex
+	conn      *pgx.Conn
+	closed    bool
+}
+
+// do runs f with the connection. It blocks while another user has it. When f fails and the connection broke, the next do
+// opens a new one.
+func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	if s.closed {
+		return errors.New("source is closed")
+	}
+	if s.conn == nil || s.conn.IsClosed() {
+		c, err := connConfig(s.settings, s.connector)
+		if err != nil {
+			return err
+		}
+		if s.conn, err = pgx.ConnectConfig(ctx, c); err != nil {
+			s.conn = nil
+			return explain(s.settings, err)
+		}
+	}
+	return explain(s.settings, f(s.conn))
+}
+
+// close waits for the user of the connection and closes it.
+func (s *session) close(ctx context.Context) error {
+	s.turn.Lock()
+	defer s.turn.Unlock()
+	s.closed = true
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close(ctx)
+	s.conn = nil
+	return err
+}
+
+// explain marks the errors that no retry cures and says what to do about them. All others are returned as they are,
+// without the connection string.
+func explain(s *settings, err error) error {
+	if err == nil || fault.IsPermanent(err) {
+		return err
+	}
+	var e *pgconn.PgError
+	if !errors.As(err, &e) {
+		var c *pgconn.ConnectError
+		if errors.As(err, &c) {
+			return fmt.Errorf("cannot connect to %s port %d: %w", s.Host, s.Port, errors.Unwrap(c))
+		}
+		return err
+	}
+	what := fmt.Errorf("%s (SQLSTATE %s)", e.Message, e.Code)
+	switch e.Code {
+	case "28P01":
+		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password", what)
+	case "28000":
+		if strings.Contains(e.Message, "replication") {
+			return fault.Permanent("NO_REPLICATION", replicationRemedy(s), what)
+		}
+		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password, and let this host in by pg_hba.conf", what)
+	case "3D000":
+		return fault.Permanent("DATABASE_MISSING", "correct database.dbname or create the database", what)
+	case "42501":
+		if strings.Contains(e.Message, "replication") || strings.Contains(e.Message, "walsender") || strings.Contains(e.Message, "WAL sender") {
+			return fault.Permanent("NO_REPLICATION", replicationRemedy(s), what)
+		}
+		return fault.Permanent("PERMISSION_DENIED", "grant the role "+ident(s.User)+" what the message names", what)
+	case "55000":
+		if strings.Contains(e.Message, "wal_level") {
+			return fault.Permanent("WAL_LEVEL", walLevelRemedy, what)
+		}
+	case "53400":
+		if strings.Contains(e.Message, "replication slots") {
+			return fault.Permanent("SLOTS_EXHAUSTED", slotsRemedy, what)
+		}
+	}
+	return err
+}
+
+const (
+	walLevelRemedy = "run ALTER SYSTEM SET wal_level = 'logical' and restart the server"
+	slotsRemedy    = "drop an unused slot with SELECT pg_drop_replication_slot('name'), or raise max_replication_slots with " +
+		"ALTER SYSTEM SET and restart the server"
+)
+
+func replicationRemedy(s *settings) string {
+	return "run ALTER ROLE " + ident(s.User) + " REPLICATION"
+}
+
+// ident quotes an identifier.
+func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }
+
+// qualified quotes schema.table.
+func qualified(schema, table string) string { return ident(schema) + "." + ident(table) }
+
+// literal quotes a string constant. A backslash is an ordinary character, as standard_conforming_strings has it.
+func literal(text string) string { return "'" + strings.ReplaceAll(text, "'", "''") + "'" }

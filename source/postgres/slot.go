@@ -1,0 +1,308 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tailrace/tailrace/internal/fault"
+)
+
+// busyWait is how long a start waits for a slot that another process holds: the walsender of a predecessor that was
+// killed needs a moment to notice.
+const busyWait = 5 * time.Second
+
+// slotState is a row of pg_replication_slots.
+type slotState struct {
+	exists    bool
+	kind      string // logical or physical
+	plugin    string
+	database  string
+	holder    int32 // process that has it, 0: none
+	confirmed uint64
+	walStatus string
+}
+
+// readSlot reads the slot's state. A slot that doesn't exist is no error.
+func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotState, error) {
+	s := slotState{exists: true}
+	var confirmed string
+	err := conn.QueryRow(ctx, `SELECT slot_type, COALESCE(plugin::text, ''), COALESCE(database::text, ''), COALESCE(active_pid, 0),
+		COALESCE(confirmed_flush_lsn, '0/0')::text, COALESCE(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1`, name).
+		Scan(&s.kind, &s.plugin, &s.database, &s.holder, &confirmed, &s.walStatus)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return slotState{}, nil
+	}
+	if err != nil {
+		return s, err
+	}
+	lsn, err := pglogrepl.ParseLSN(confirmed)
+	s.confirmed = uint64(lsn)
+	return s, err
+}
+
+// check tells what makes the slot unusable for a stream from the given position (zero: from the slot's own), nil if
+// nothing does. (Invariant 7)
+func (s slotState) check(c *settings, from position) error {
+	switch {
+	case !s.exists && from.LSN != 0:
+		return fault.Permanentf("SLOT_MISSING", "reset the connector's offsets to take a new snapshot",
+			"replication slot %s does not exist, so the changes since %s can't be had", c.Slot, pglogrepl.LSN(from.LSN))
+	case !s.exists:
+		return nil
+	case s.kind != "logical" || s.plugin != "pgoutput" || s.database != c.Database:
+		return fault.Permanentf("SLOT_FOREIGN", "choose another slot.name, or drop that slot if nobody needs it",
+			"slot %s is a %s slot with plugin %q of database %q, not a pgoutput slot of %s", c.Slot, s.kind, s.plugin, s.database, c.Database)
+	case s.walStatus == "lost":
+		return fault.Permanentf("SLOT_LOST", "drop it with SELECT pg_drop_replication_slot("+literal(c.Slot)+"), raise max_slot_wal_keep_size, "+
+			"and reset the connector's offsets to take a new snapshot",
+			"slot %s has lost WAL that it needs, since it was further behind than max_slot_wal_keep_size", c.Slot)
+	case from.LSN != 0 && s.confirmed > from.LSN:
+		return fault.Permanentf("POSITION_GAP", "reset the connector's offsets to take a new snapshot, and let nobody else use, drop or advance the slot",
+			"slot %s begins at %s, after the stored position %s: the changes between them are gone", c.Slot,
+			pglogrepl.LSN(s.confirmed), pglogrepl.LSN(from.LSN))
+	}
+	return nil
+}
+
+// checkServer tells what makes the server unusable for logical decoding.
+func checkServer(ctx context.Context, conn *pgx.Conn) error {
+	var version int
+	var level string
+	var standby bool
+	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery()`).
+		Scan(&version, &level, &standby)
+	switch {
+	case err != nil:
+		return err
+	case version < 140000:
+		return fault.Permanentf("SERVER_TOO_OLD", "upgrade the server to PostgreSQL 14 or later", "server version %d is too old", version/10000)
+	case standby:
+		return fault.Permanentf("STANDBY", "set database.hostname to the primary", "the server is a standby, on which no publication can be made")
+	case level != "logical":
+		return fault.Permanentf("WAL_LEVEL", walLevelRemedy, "wal_level is %s, and logical decoding needs logical", level)
+	}
+	return nil
+}
+
+// prepare makes the publication cover the captured tables and returns them. It comes before the slot: what is decoded
+// under a slot older than its publication fails or is left out.
+func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) ([]candidate, error) {
+	if err := checkServer(ctx, conn); err != nil {
+		return nil, err
+	}
+	all, err := discover(ctx, conn, s.settings)
+	if err != nil {
+		return nil, err
+	}
+	sent, exists, err := readPublication(ctx, conn, s.settings.Publication)
+	if err != nil {
+		return nil, err
+	}
+	var tables, missing []candidate
+	for _, c := range all {
+		_, in := sent[c.oid]
+		if !c.usable && !in {
+			s.log.Warn(c.identityProblem(), "table", c.String())
+			continue
+		}
+		tables = append(tables, c)
+		if !in {
+			missing = append(missing, c)
+		}
+	}
+	if len(tables) == 0 {
+		return nil, fault.Permanentf("NO_TABLES", "correct table.include.list, or give the tables a primary key or REPLICA IDENTITY FULL",
+			"none of the %d tables that the include and exclude lists choose in database %s can be captured", len(all), s.settings.Database)
+	}
+	if exists && len(missing) == 0 {
+		return tables, nil
+	}
+	sql := publicationSQL(s.settings, missing, exists)
+	if mode := s.settings.AutoCreate; mode == "disabled" || mode == "no_tables" {
+		return nil, fault.Permanentf("PUBLICATION_MISSING", "run "+sql, "publication %s does not exist or lacks captured tables, and "+
+			"publication.autocreate.mode=%s leaves it to you", s.settings.Publication, mode)
+	}
+	if _, err := conn.Exec(ctx, sql); err != nil {
+		var e *pgconn.PgError
+		if errors.As(err, &e) && e.Code == "42501" {
+			return nil, fault.Permanentf("PUBLICATION_MISSING", "let an owner of the tables run "+sql,
+				"role %s may not make the publication: %s", s.settings.User, e.Message)
+		}
+		return nil, fmt.Errorf("make publication: %w", err)
+	}
+	s.log.Info("publication now covers the captured tables", "publication", s.settings.Publication, "added", names(missing))
+	if sent, _, err = readPublication(ctx, conn, s.settings.Publication); err != nil {
+		return nil, err
+	}
+	for _, c := range tables {
+		if _, in := sent[c.oid]; !in {
+			return nil, fmt.Errorf("table %s is not in publication %s although it was added", c, s.settings.Publication)
+		}
+	}
+	return tables, nil
+}
+
+// published is how a publication sends a table: its columns (nil: all) and its row filter ("": all rows).
+type published struct {
+	columns []string
+	filter  string
+}
+
+// readPublication returns the tables of a publication and whether it exists.
+func readPublication(ctx context.Context, conn *pgx.Conn, name string) (tables map[uint32]published, exists bool, err error) {
+	var version int
+	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1), current_setting('server_version_num')::int`,
+		name).Scan(&exists, &version); err != nil || !exists {
+		return nil, false, err
+	}
+	lists := "p.attnames::text[], COALESCE(p.rowfilter, '')"
+	if version < 150000 {
+		lists = "NULL::text[], ''"
+	}
+	rows, err := conn.Query(ctx, `SELECT c.oid, `+lists+` FROM pg_publication_tables p
+		JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
+		WHERE p.pubname = $1`, name)
+	if err != nil {
+		return nil, true, err
+	}
+	tables = map[uint32]published{}
+	var oid uint32
+	var p published
+	_, err = pgx.ForEachRow(rows, []any{&oid, &p.columns, &p.filter}, func() error {
+		tables[oid] = published{slices.Clone(p.columns), p.filter}
+		return nil
+	})
+	return tables, true, err
+}
+
+// publicationSQL makes the command that creates the publication or adds tables to it. ONLY keeps children by inheritance
+// out unless they are captured themselves.
+func publicationSQL(s *settings, tables []candidate, exists bool) string {
+	var list []string
+	for _, c := range tables {
+		only := "ONLY "
+		if c.root {
+			only = ""
+		}
+		list = append(list, only+qualified(c.schema, c.name))
+	}
+	if exists {
+		return "ALTER PUBLICATION " + ident(s.Publication) + " ADD TABLE " + strings.Join(list, ", ")
+	}
+	sql := "CREATE PUBLICATION " + ident(s.Publication) + " FOR TABLE " + strings.Join(list, ", ")
+	if s.PartitionRoot {
+		sql += " WITH (publish_via_partition_root = true)"
+	}
+	return sql
+}
+
+func names(tables []candidate) []string {
+	var list []string
+	for _, c := range tables {
+		list = append(list, c.String())
+	}
+	return list
+}
+
+// claimSlot waits until the slot is free, makes it if there is none and the position is the beginning, and returns where
+// the stream is to start.
+func (s *Source) claimSlot(ctx context.Context, conn *pgconn.PgConn, from position) (uint64, error) {
+	deadline := time.Now().Add(busyWait)
+	for {
+		var state slotState
+		if err := s.control.do(ctx, func(c *pgx.Conn) (err error) {
+			state, err = readSlot(ctx, c, s.settings.Slot)
+			return err
+		}); err != nil {
+			return 0, err
+		}
+		if err := state.check(s.settings, from); err != nil {
+			return 0, err
+		}
+		switch {
+		case !state.exists:
+			made, err := pglogrepl.CreateReplicationSlot(ctx, conn, s.settings.Slot, "pgoutput",
+				pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT"})
+			if err != nil {
+				return 0, explain(s.settings, fmt.Errorf("create replication slot %s: %w", s.settings.Slot, err))
+			}
+			lsn, err := pglogrepl.ParseLSN(made.ConsistentPoint)
+			s.log.Info("replication slot created", "slot", s.settings.Slot, "lsn", lsn.String())
+			return uint64(lsn), err
+		case state.holder == 0:
+			if state.walStatus == "unreserved" {
+				s.log.Warn("replication slot is about to lose WAL that it needs", "slot", s.settings.Slot)
+			}
+			return max(from.LSN, state.confirmed), nil
+		case time.Now().After(deadline):
+			return 0, fmt.Errorf("replication slot %s is in use by process %d of the server; stop the other connector, choose another slot.name, "+
+				"or run SELECT pg_terminate_backend(%d)", s.settings.Slot, state.holder, state.holder)
+		}
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}
+
+// dropSlot drops the slot if there is one, waiting a moment for its walsender to end.
+func (s *Source) dropSlot(ctx context.Context) error {
+	deadline := time.Now().Add(busyWait)
+	for {
+		err := s.control.do(ctx, func(c *pgx.Conn) error {
+			_, err := c.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`, s.settings.Slot)
+			return err
+		})
+		var e *pgconn.PgError
+		if !errors.As(err, &e) || e.Code != "55006" || time.Now().After(deadline) {
+			return err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return err
+		}
+	}
+}
+
+// diagnose finds out why a stream ended, when the slot or the publication is the reason.
+func (s *Source) diagnose(ctx context.Context, err error, at position) error {
+	var e *pgconn.PgError
+	if errors.As(err, &e) && e.Code == "42704" && strings.Contains(e.Message, "publication") {
+		return fault.Permanentf("PUBLICATION_MISSING", "reset the connector's offsets to take a new snapshot: the changes made without "+
+			"the publication are not decodable", "publication %s was dropped: %s", s.settings.Publication, e.Message)
+	}
+	if err = explain(s.settings, err); fault.IsPermanent(err) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, busyWait)
+	defer cancel()
+	var reason error
+	asked := s.control.do(ctx, func(c *pgx.Conn) error {
+		state, err := readSlot(ctx, c, s.settings.Slot)
+		if err == nil {
+			reason = state.check(s.settings, at)
+		}
+		return err
+	})
+	if asked == nil && reason != nil {
+		return reason
+	}
+	return err // the server is away, or the slot is fine: the next try will tell
+}

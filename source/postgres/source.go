@@ -1,0 +1,225 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pglogrepl"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
+)
+
+// Plugin is the PostgreSQL source.
+var Plugin = source.Plugin{
+	Name: "postgres",
+	Classes: []string{"io.debezium.connector.postgresql.PostgresConnector", "PostgresConnector",
+		"io.debezium.connector.postgresql.PostgresSourceConnector"},
+	Doc:  "Captures tables of a PostgreSQL database through logical replication with pgoutput.",
+	Keys: config.Keys(&settings{}),
+	Check: func(props map[string]string) []config.Problem {
+		_, problems := parse(props)
+		return problems
+	},
+	Preflight: preflight,
+	Open: func(ctx context.Context, setup source.Setup) (source.Source, error) {
+		return open(ctx, setup)
+	},
+}
+
+const (
+	gaugeInterval = 10 * time.Second
+	idleInterval  = 5 * time.Second // between reports of the position while nothing is captured
+	closeTimeout  = 10 * time.Second
+)
+
+// Source is one captured database.
+type Source struct {
+	settings *settings
+	setup    source.Setup
+	log      *slog.Logger
+	origin   *change.Origin
+	idle     time.Duration
+
+	control *session // catalog, re-reads and gauges
+	scan    *session // chunks
+	tables  registry
+	gauges  gauges
+
+	scansMu sync.Mutex
+	scans   map[*change.Table]*scanTable // what Tables returned last
+
+	mu     sync.Mutex
+	stream *stream
+	closed bool
+	cancel context.CancelFunc // ends the gauge goroutine
+	done   chan struct{}
+}
+
+var (
+	_ source.Source    = (*Source)(nil)
+	_ source.Gauger    = (*Source)(nil)
+	_ snapshot.Scanner = (*Source)(nil)
+)
+
+// open connects and starts the goroutine that refreshes the gauges.
+func open(ctx context.Context, setup source.Setup) (*Source, error) {
+	c, problems := parse(setup.Props)
+	if len(problems) > 0 {
+		var list []string
+		for _, p := range problems {
+			list = append(list, p.String())
+		}
+		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
+	}
+	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, done: make(chan struct{}),
+		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
+		control: &session{settings: c, connector: setup.Connector},
+		scan:    &session{settings: c, connector: setup.Connector},
+		tables:  registry{newest: map[change.TableName]*relation{}}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.setup.Now == nil {
+		s.setup.Now = time.Now
+	}
+	for _, note := range c.notes() {
+		s.log.Info(note)
+	}
+	if err := s.control.do(ctx, func(conn *pgx.Conn) error { return checkServer(ctx, conn) }); err != nil {
+		return nil, errors.Join(err, s.control.close(context.WithoutCancel(ctx)))
+	}
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	go func() {
+		defer close(s.done)
+		s.watch(ctx)
+	}()
+	return s, nil
+}
+
+// notes are what an operator should know about accepted values that don't mean here what they mean elsewhere.
+func (c *settings) notes() []string {
+	var notes []string
+	if c.AutoCreate == "all_tables" {
+		notes = append(notes, "publication.autocreate.mode=all_tables is treated as filtered: a publication of all tables would make "+
+			"UPDATE and DELETE fail on tables without a replica identity")
+	}
+	if c.PluginName != "pgoutput" {
+		notes = append(notes, "plugin.name="+c.PluginName+" is replaced by pgoutput")
+	}
+	return notes
+}
+
+// Stream implements source.Source. A slot that another process holds is waited for some seconds.
+func (s *Source) Stream(ctx context.Context, from change.Position) (source.Stream, error) {
+	p, err := parsePosition(from)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, errors.New("source is closed")
+	}
+	if s.stream != nil && !s.stream.isClosed() {
+		return nil, errors.New("a stream of this source is open already")
+	}
+	if err := s.control.do(ctx, func(conn *pgx.Conn) error {
+		_, err := s.prepare(ctx, conn)
+		return err
+	}); err != nil {
+		return nil, err
+	}
+	conn, err := dialReplication(ctx, s.settings, s.setup.Connector)
+	if err != nil {
+		return nil, err
+	}
+	st, err := s.start(ctx, conn, p)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
+	}
+	s.stream = st
+	return st, nil
+}
+
+// start identifies the server, claims the slot and begins to stream.
+func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*stream, error) {
+	id, err := pglogrepl.IdentifySystem(ctx, conn)
+	if err != nil {
+		return nil, fmt.Errorf("identify system: %w", err)
+	}
+	switch {
+	case p.System != "" && p.System != id.SystemID:
+		return nil, fault.Permanentf("OTHER_SERVER", "connect to the server that the position is from, or reset the connector's offsets to take a new snapshot",
+			"the stored position is from the server with system identifier %s, this one has %s", p.System, id.SystemID)
+	case p.LSN > uint64(id.XLogPos):
+		return nil, fault.Permanentf("POSITION_AHEAD", "reset the connector's offsets to take a new snapshot",
+			"the stored position %s is ahead of the server's WAL, which ends at %s: the server was restored from a backup or lost WAL in a failover",
+			pglogrepl.LSN(p.LSN), id.XLogPos)
+	}
+	at, err := s.claimSlot(ctx, conn, p)
+	if err != nil {
+		return nil, err
+	}
+	interval, err := s.statusInterval(ctx)
+	if err != nil {
+		return nil, err
+	}
+	err = pglogrepl.StartReplication(ctx, conn, s.settings.Slot, pglogrepl.LSN(at), pglogrepl.StartReplicationOptions{
+		Mode:       pglogrepl.LogicalReplication,
+		PluginArgs: []string{"proto_version '1'", "publication_names " + literal(ident(s.settings.Publication))}})
+	if err != nil {
+		return nil, s.diagnose(ctx, fmt.Errorf("start replication: %w", err), p)
+	}
+	fresh := p.LSN == 0
+	if fresh {
+		p = position{LSN: at, LSNCommit: 0}
+	}
+	p.System = id.SystemID
+	return newStream(s, conn, p, fresh, interval), nil
+}
+
+// statusInterval returns how often the server must hear from us: what is configured, and well within its own patience.
+func (s *Source) statusInterval(ctx context.Context) (time.Duration, error) {
+	var patience int64
+	err := s.control.do(ctx, func(c *pgx.Conn) error {
+		return c.QueryRow(ctx, `SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'`).Scan(&patience)
+	})
+	interval := s.settings.StatusInterval
+	if patience > 0 {
+		interval = min(interval, time.Duration(patience)*time.Millisecond/4)
+	}
+	return interval, err
+}
+
+// Close implements source.Source.
+func (s *Source) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	var errs []error
+	if s.stream != nil {
+		errs = append(errs, s.stream.Close())
+	}
+	s.cancel()
+	<-s.done
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	if s.settings.SlotDrop {
+		errs = append(errs, s.dropSlot(ctx))
+	}
+	return errors.Join(append(errs, s.control.close(ctx), s.scan.close(ctx))...)
+}
