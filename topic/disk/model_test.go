@@ -148,12 +148,12 @@ func (m *model) check(ctx context.Context, l *disk.Log) error {
 
 // readAll returns all records of a partition. Compaction may go on meanwhile; then it begins again.
 func readAll(ctx context.Context, l *disk.Log, name string, num int32) ([]topic.Record, error) {
-	for {
+	for patience := 20 * time.Millisecond; ; patience *= 2 {
 		before, err := partitionInfo(ctx, l, name, num)
 		if err != nil || before.Records == 0 {
 			return nil, err
 		}
-		got, err := readSome(ctx, l, name, num, before)
+		got, err := readSome(ctx, l, name, num, before, patience)
 		if err != nil && !errors.Is(err, context.DeadlineExceeded) {
 			return nil, err
 		}
@@ -162,6 +162,8 @@ func readAll(ctx context.Context, l *disk.Log, name string, num int32) ([]topic.
 		case ierr != nil:
 			return nil, ierr
 		case after != before:
+			patience = 10 * time.Millisecond
+		case err != nil && patience < 10*time.Second: // a slow machine, perhaps
 		case err != nil || int64(len(got)) != before.Records || got[0].Offset != before.Start:
 			return nil, fmt.Errorf("%d records instead of %+v: %w", len(got), before, err)
 		default:
@@ -180,8 +182,8 @@ func partitionInfo(ctx context.Context, l *disk.Log, name string, num int32) (to
 	return topic.PartitionInfo{}, err
 }
 
-func readSome(ctx context.Context, l *disk.Log, name string, num int32, pi topic.PartitionInfo) ([]topic.Record, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+func readSome(ctx context.Context, l *disk.Log, name string, num int32, pi topic.PartitionInfo, patience time.Duration) ([]topic.Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	r, err := l.Reader(ctx)
 	if err != nil {
