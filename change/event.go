@@ -32,6 +32,14 @@ type Header struct {
 	Value []byte
 }
 
+// HeaderNewKey and HeaderOldKey name the headers by which the delete and the create of a key change point to each other,
+// under Debezium's names. Their value is the other event's key tuple, as AppendKey makes it; formats at the doors write
+// it out.
+const (
+	HeaderNewKey = "__debezium.newkey" // on the delete and its tombstone
+	HeaderOldKey = "__debezium.oldkey" // on the create
+)
+
 // Raw is the ready key and value of an event that is not a row: an outbox payload, a heartbeat, a logical message.
 // A nil Value is a tombstone.
 type Raw struct {

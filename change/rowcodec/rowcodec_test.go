@@ -342,7 +342,7 @@ func FuzzDecode(f *testing.F) {
 		if err := d.Decode([]topic.Record{rec}, 1, b); err != nil {
 			return
 		}
-		if _, err := r.Merge(nil, value, value); err != nil {
+		if _, err := r.Merge(nil, rec.Value, rec.Value); err != nil {
 			t.Fatalf("a value that decodes does not merge: %v", err)
 		}
 		if b.Events[0].Op == change.OpTombstone {
