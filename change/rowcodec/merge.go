@@ -19,7 +19,8 @@ func partial(value []byte) bool {
 // name, as the two may be of different versions of the table; the result is of newer's version. Where older has nothing
 // to give (it is nil, a delete, a truncate or Raw) or newer lacks nothing, newer is appended as it is.
 //
-// Folding the result is folding older and then newer. So a run of records is merged from the oldest to the newest.
+// Folding the result is folding older and then newer, if nothing of the key remains before older. So a run of records
+// is merged from the oldest that is still there to the newest: a delete must not be merged away from above an older row.
 // Merge may be called concurrently. A value that cannot be decoded gives an error and dst as it was.
 func (r *Registry) Merge(dst, older, newer []byte) ([]byte, error) {
 	if !partial(newer) || len(older) == 0 {
