@@ -165,18 +165,6 @@ func (c *connector) halt() {
 	}
 }
 
-// restart takes c.op and runs the connector anew as its target state says.
-func (c *connector) restart(ctx context.Context) {
-	c.op.Lock()
-	defer c.op.Unlock()
-	c.halt()
-	c.mu.Lock()
-	s := c.stored
-	c.mu.Unlock()
-	c.define(s)
-	c.launch(ctx)
-}
-
 // launch starts the tasks if the target state is RUNNING. c.op is held and nothing runs.
 func (c *connector) launch(ctx context.Context) {
 	c.mu.Lock()

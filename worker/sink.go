@@ -94,7 +94,8 @@ func (l *sinkLane) loop(ctx context.Context) error {
 		if err := l.write(ctx, &b); err != nil {
 			return err
 		}
-		if err := l.w.offsets.Commit(ctx, l.c.name, b.Origin, b.Resume); err != nil {
+		// The target has the rows: being stopped is no reason to forget it.
+		if err := l.w.offsets.Commit(context.WithoutCancel(ctx), l.c.name, b.Origin, b.Resume); err != nil {
 			return err
 		}
 		l.t.advanced(len(recs), commit, l.w.opt.Now())

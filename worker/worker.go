@@ -97,15 +97,18 @@ func Open(ctx context.Context, opt Options) (*Worker, error) {
 func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Lock()
 	w.running = ctx
-	list := w.list()
 	w.mu.Unlock()
-	for _, c := range list {
-		c.restart(ctx)
+	for _, name := range w.Names() {
+		// One that was deleted meanwhile is not found, and that is all right.
+		_ = w.change(name, func(c *connector) error {
+			w.relaunch(c)
+			return nil
+		})
 	}
 	<-ctx.Done()
 	w.mu.Lock()
 	w.running = nil
-	list = w.list()
+	list := w.list()
 	w.mu.Unlock()
 	for _, c := range list {
 		c.op.Lock()
