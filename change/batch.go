@@ -1,9 +1,15 @@
 package change
 
+import (
+	"slices"
+	"unsafe"
+)
+
 const (
 	slabSize    = 256 << 10 // bytes of one byte slab
 	valueSlab   = 8 << 10   // values of one value slab
 	maxRetained = 8 << 20   // bytes of slabs that Reset keeps for reuse
+	valueBytes  = int(unsafe.Sizeof(Value{}))
 )
 
 // A Batch is a run of events in commit order with the memory that holds them. The caller of Read owns it, passes it
@@ -88,14 +94,14 @@ func (b *Batch) CopyEvent(e *Event) *Event {
 }
 
 // Size returns the number of bytes of batch memory in use: row bytes and values, not the events themselves.
-func (b *Batch) Size() int { return b.bytes.used + b.values.used*32 }
+func (b *Batch) Size() int { return b.bytes.used + b.values.used*valueBytes }
 
 // Reset empties the batch and takes its memory back for reuse.
 func (b *Batch) Reset() {
 	b.Events = b.Events[:0]
 	b.Origin, b.Resume = "", nil
 	b.bytes.reset(maxRetained, poisonBytes)
-	b.values.reset(maxRetained/32, poisonValues)
+	b.values.reset(maxRetained/valueBytes, poisonValues)
 }
 
 // arena hands out slices of slabs that never move. used counts what was handed out since the last reset.
@@ -127,11 +133,11 @@ func (a *arena[T]) reset(keep int, poison func([]T)) {
 	for i, s := range a.slabs {
 		poison(s)
 		if kept+len(s) > keep {
-			clear(a.slabs[i:])
-			a.slabs = a.slabs[:i]
-			break
+			a.slabs[i] = nil
+		} else {
+			kept += len(s)
 		}
-		kept += len(s)
 	}
+	a.slabs = slices.DeleteFunc(a.slabs, func(s []T) bool { return s == nil })
 	a.cur, a.off, a.used = 0, 0, 0
 }

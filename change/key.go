@@ -49,6 +49,9 @@ const (
 	decNaN       = 5
 	signBit      = 1 << 63
 	maxDecDigits = 1 << 20
+
+	canonicalNaN32 = 0x7FC00000
+	canonicalNaN64 = 0x7FF8000000000000
 )
 
 // AppendKey appends the key tuple of r, a row of t, to dst. It reports false, and dst as it was, when a key column is
@@ -85,7 +88,7 @@ func appendKeyValue(dst []byte, v Value) []byte {
 		}
 		u := math.Float32bits(f)
 		if f != f {
-			u = 0x7FC00000
+			u = canonicalNaN32
 		}
 		if u>>31 != 0 {
 			u = ^u
@@ -128,7 +131,7 @@ func orderedFloat(f float64) uint64 {
 	}
 	u := math.Float64bits(f)
 	if f != f {
-		u = 0x7FF8000000000000
+		u = canonicalNaN64
 	}
 	if u>>63 != 0 {
 		return ^u
@@ -267,6 +270,9 @@ func decodeKeyValue(b *Batch, p []byte) (Value, []byte, error) {
 		} else {
 			u = ^u
 		}
+		if u == 1<<31 || u&0x7FFFFFFF > 0x7F800000 && u != canonicalNaN32 {
+			return Value{}, nil, errKey // AppendKey writes one zero and one NaN
+		}
 		return Value{Kind: Float32, Num: uint64(u)}, p[4:], nil
 	case tag == tagFloat64 || tag >= tagDate && tag <= tagStampTZ:
 		if len(p) < 8 {
@@ -278,6 +284,9 @@ func decodeKeyValue(b *Batch, p []byte) (Value, []byte, error) {
 				u &^= signBit
 			} else {
 				u = ^u
+			}
+			if u == signBit || u&^signBit > 0x7FF0000000000000 && u != canonicalNaN64 {
+				return Value{}, nil, errKey
 			}
 			return Value{Kind: Float64, Num: u}, p[8:], nil
 		}
@@ -373,46 +382,53 @@ func decodeDecimal(b *Batch, p []byte) (Value, []byte, error) {
 	if class == decNegative {
 		flip = 0xFF
 	}
-	end := bytes.IndexByte(p, flip)
-	if len(p) >= 4 {
-		if end = bytes.IndexByte(p[4:], flip); end >= 0 {
-			end += 4
-		}
+	if len(p) < 4 {
+		return Value{}, nil, errKey
 	}
-	if len(p) < 4 || end < 5 {
+	end := 4 + bytes.IndexByte(p[4:], flip)
+	if end < 5 { // no end, or no digits
 		return Value{}, nil, errKey
 	}
 	exp := int64(binary.BigEndian.Uint32([]byte{p[0] ^ flip, p[1] ^ flip, p[2] ^ flip, p[3] ^ flip})) - expBias
 	if exp > maxDecDigits || exp < -maxDecDigits {
 		return Value{}, nil, errKey
 	}
-	digits := make([]byte, 0, end-4)
-	for _, c := range p[4:end] {
+	digits := p[4:end]
+	for _, c := range digits {
 		if c ^= flip; c < '0' || c > '9' {
 			return Value{}, nil, errKey
 		}
-		digits = append(digits, c)
 	}
-	return Value{Kind: Decimal, Data: b.Copy(decimalText(digits, int(exp), class == decNegative))}, p[end+1:], nil
+	if digits[0]^flip == '0' || digits[len(digits)-1]^flip == '0' { // not how AppendKey writes it
+		return Value{}, nil, errKey
+	}
+	return Value{Kind: Decimal, Data: decimalText(b, digits, flip, int(exp))}, p[end+1:], nil
 }
 
-func decimalText(digits []byte, exp int, negative bool) []byte {
-	var out []byte
-	if negative {
-		out = append(out, '-')
-	}
+// decimalText writes 0.DIGITS * 10^exp in b's memory. The digits are complemented, and the number is negative, if flip
+// is not zero.
+func decimalText(b *Batch, digits []byte, flip byte, exp int) []byte {
+	lead, fill, point := 0, 0, exp // zeros before the digits, zeros after them, digits before the point
 	switch {
 	case exp <= 0:
-		out = append(out, "0."...)
-		out = append(out, bytes.Repeat([]byte{'0'}, -exp)...)
-		out = append(out, digits...)
+		lead, point = 1-exp, 1
 	case exp >= len(digits):
-		out = append(out, digits...)
-		out = append(out, bytes.Repeat([]byte{'0'}, exp-len(digits))...)
-	default:
-		out = append(out, digits[:exp]...)
-		out = append(out, '.')
-		out = append(out, digits[exp:]...)
+		fill, point = exp-len(digits), -1
+	}
+	n := lead + len(digits) + fill
+	out := b.Bytes(n + 2)[:0]
+	if flip != 0 {
+		out = append(out, '-')
+	}
+	for i := range n {
+		if i == point {
+			out = append(out, '.')
+		}
+		if i >= lead && i < lead+len(digits) {
+			out = append(out, digits[i-lead]^flip)
+		} else {
+			out = append(out, '0')
+		}
 	}
 	return out
 }
