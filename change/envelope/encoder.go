@@ -26,6 +26,8 @@ type Encoder struct {
 	last   *change.Table
 	plan   *plan
 	batch  change.Batch // memory of decoded key tuples
+	commit stamp
+	seen   stamp
 }
 
 // New returns an encoder.
@@ -113,11 +115,13 @@ func (enc *Encoder) AppendValue(dst []byte, e *change.Event) ([]byte, bool) {
 	dst = enc.appendRow(dst, p, e.Before, false)
 	dst = append(dst, `,"after":`...)
 	dst = enc.appendRow(dst, p, e.After, true)
-	dst = p.appendSource(dst, e)
+	enc.commit.set(e.Commit)
+	dst = p.appendSource(dst, e, &enc.commit)
 	dst = append(dst, `,"transaction":null,"op":"`...)
 	dst = append(dst, byte(e.Op), '"')
-	dst = appendTimes(dst, `,"ts_ms":`, e.Seen)
-	return append(dst, '}'), true
+	enc.seen.set(e.Seen)
+	dst = enc.seen.appendMillis(append(dst, `,"ts_ms":`...))
+	return append(enc.seen.appendRest(dst), '}'), true
 }
 
 func (enc *Encoder) appendRow(dst []byte, p *plan, r change.Row, after bool) []byte {
@@ -200,9 +204,8 @@ var snapshotNames = [...]string{
 }
 
 // appendSource appends the source block with its key and the comma before it.
-func (p *plan) appendSource(dst []byte, e *change.Event) []byte {
-	dst = append(dst, p.head...)
-	dst = strconv.AppendInt(dst, floorDiv(e.Commit, 1000), 10)
+func (p *plan) appendSource(dst []byte, e *change.Event, commit *stamp) []byte {
+	dst = commit.appendMillis(append(dst, p.head...))
 	dst = append(dst, `,"snapshot":"`...)
 	if int(e.Snapshot) < len(snapshotNames) {
 		dst = append(dst, snapshotNames[e.Snapshot]...)
@@ -219,9 +222,7 @@ func (p *plan) appendSource(dst []byte, e *change.Event) []byte {
 		dst = append(strconv.AppendUint(dst, e.PrevLSN, 10), `\",\"`...)
 		dst = append(strconv.AppendUint(dst, e.LSN, 10), `\"]"`...)
 	}
-	dst = strconv.AppendInt(append(dst, `,"ts_us":`...), e.Commit, 10)
-	dst = appendNanos(append(dst, `,"ts_ns":`...), e.Commit)
-	dst = append(dst, p.place...)
+	dst = append(commit.appendRest(dst), p.place...)
 	if p.pg {
 		dst = appendOrNull(append(dst, `,"txId":`...), e.Txn)
 		lsn := e.LSN
@@ -241,11 +242,33 @@ func appendOrNull(dst []byte, n uint64) []byte {
 	return strconv.AppendUint(dst, n, 10)
 }
 
-// appendTimes appends a time in micros as ts_ms, ts_us and ts_ns; first is the first of the three keys.
-func appendTimes(dst []byte, first string, micros int64) []byte {
-	dst = strconv.AppendInt(append(dst, first...), floorDiv(micros, 1000), 10)
-	dst = strconv.AppendInt(append(dst, `,"ts_us":`...), micros, 10)
-	return appendNanos(append(dst, `,"ts_ns":`...), micros)
+// A stamp is a time with the text of its microseconds, which events of one transaction share.
+type stamp struct {
+	micros int64
+	text   []byte
+}
+
+func (s *stamp) set(micros int64) {
+	if s.text == nil || micros != s.micros {
+		s.micros, s.text = micros, strconv.AppendInt(s.text[:0], micros, 10)
+	}
+}
+
+func (s *stamp) appendMillis(dst []byte) []byte {
+	if s.micros >= 1000 {
+		return append(dst, s.text[:len(s.text)-3]...)
+	}
+	return strconv.AppendInt(dst, floorDiv(s.micros, 1000), 10)
+}
+
+// appendRest appends ts_us and ts_ns.
+func (s *stamp) appendRest(dst []byte) []byte {
+	dst = append(append(dst, `,"ts_us":`...), s.text...)
+	dst = append(append(dst, `,"ts_ns":`...), s.text...)
+	if s.micros != 0 {
+		dst = append(dst, "000"...)
+	}
+	return dst
 }
 
 // appendNanos appends micros as nanoseconds, without overflow.

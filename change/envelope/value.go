@@ -163,6 +163,9 @@ func (enc *Encoder) appendArray(dst []byte, elem *change.Type, p []byte) []byte 
 
 // appendElem uses the room behind dst for the element's bare text and moves the result over it.
 func (enc *Encoder) appendElem(dst []byte, elem *change.Type, a *jsontext.Array) []byte {
+	if !a.Escaped && (elem == nil || elem.Kind == change.Text) {
+		return jsontext.AppendString(dst, a.Raw)
+	}
 	start, text := len(dst), a.Raw
 	if a.Escaped {
 		dst = a.AppendElem(dst)

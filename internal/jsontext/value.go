@@ -111,6 +111,9 @@ func appendArray(dst []byte, elem *change.Type, p []byte) []byte {
 
 // appendElem uses the room behind dst for the element's bare text and moves the result over it.
 func appendElem(dst []byte, elem *change.Type, a *Array) []byte {
+	if !a.Escaped && (elem == nil || elem.Kind == change.Text) {
+		return AppendString(dst, a.Raw)
+	}
 	start, text := len(dst), a.Raw
 	if a.Escaped {
 		dst = a.AppendElem(dst)
