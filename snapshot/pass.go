@@ -153,7 +153,7 @@ func (w *weave) fetch(ctx context.Context, e *change.Event, b *change.Batch) (ch
 		if err != nil {
 			return nil, err
 		}
-		if win.Side(e) == Before {
+		if win == nil || win.Side(e) == Before {
 			return row, nil
 		}
 		if !sleep(ctx, pause) {

@@ -26,7 +26,7 @@ type Scanner interface {
 type Fetcher interface {
 	// Fetch returns the row of t with this key as it is now, in b's memory; nil if there is none or the table's
 	// structure is no longer t's. The window tells which transactions it saw; it is asked for Side only, and only
-	// whether it is Before. Fetch adds no event to b.
+	// whether it is Before; nil with a nil row if the row can't be asked for at all. Fetch adds no event to b.
 	Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, Window, error)
 }
 

@@ -61,8 +61,16 @@ func (db *DB) step() {
 	}
 }
 
-// commit writes the transaction to the log.
+// commit writes the transaction to the log; now and then snapshots see it only later.
 func (db *DB) commit(c *client) {
+	db.write(c)
+	if c.pending && db.rng.IntN(3) > 0 {
+		db.show(c)
+	}
+}
+
+// write writes the transaction to the log.
+func (db *DB) write(c *client) {
 	x := c.x
 	if len(x.events) == 0 {
 		db.release(x)
@@ -80,10 +88,9 @@ func (db *DB) commit(c *client) {
 	}
 	db.log = append(db.log, x)
 	db.byXid[x.xid] = x
+	close(db.changed)
+	db.changed = make(chan struct{})
 	c.pending = true
-	if db.rng.IntN(3) > 0 {
-		db.show(c)
-	}
 }
 
 // show makes a committed transaction visible to snapshots and releases its locks.

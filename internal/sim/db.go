@@ -12,7 +12,7 @@ import (
 type Config struct {
 	Seed     uint64
 	Rows     int // rows per table at the beginning; 0: 40
-	Steps    int // steps of the clients until they stop; 0: 300
+	Steps    int // steps of the clients until they stop; 0: 300, -1: there are no clients, only what Begin begins
 	MaxBatch int // events of a batch at most; 0: 1 to 64, by the seed
 	Keyless  bool
 	// Settle waits until the other goroutines of the test are blocked (synctest.Wait), so that the seed alone decides
@@ -39,7 +39,8 @@ type DB struct {
 	gates   []chan struct{} // scans that wait for the schedule
 	scans   []ScanCall
 	initial []map[string]change.Row
-	stamp   int64 // source of unique values
+	stamp   int64         // source of unique values
+	changed chan struct{} // closed when the log grows
 }
 
 // A table holds the rows that new snapshots see, by key. Rows are never changed in place.
@@ -83,13 +84,17 @@ type ScanCall struct {
 
 // New makes a world from its seed.
 func New(cfg Config) *DB {
-	db := &DB{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7461696c)), byXid: map[uint64]*txn{}, lsn: 100}
+	db := &DB{cfg: cfg, rng: rand.New(rand.NewPCG(cfg.Seed, 0x7461696c)), byXid: map[uint64]*txn{}, lsn: 100,
+		changed: make(chan struct{})}
 	if db.cfg.Rows == 0 {
 		db.cfg.Rows = 40
 	}
 	db.steps = cfg.Steps
-	if db.steps == 0 {
+	switch {
+	case db.steps == 0:
 		db.steps = 300
+	case db.steps < 0:
+		db.steps, db.cfg.Rows = 0, max(0, cfg.Rows)
 	}
 	if db.cfg.MaxBatch == 0 {
 		db.cfg.MaxBatch = 1 + db.rng.IntN(64)
@@ -101,7 +106,7 @@ func New(cfg Config) *DB {
 	for i, t := range db.tables {
 		t.index = i
 		t.rows, t.locks = map[string]change.Row{}, map[string]uint64{}
-		t.domain = 2 * db.cfg.Rows
+		t.domain = max(1, 2*db.cfg.Rows)
 		for range db.cfg.Rows {
 			slot := db.rng.IntN(t.domain)
 			t.rows[t.slotKey(slot)] = db.newRow(t, slot)
@@ -110,7 +115,7 @@ func New(cfg Config) *DB {
 	for range 4 {
 		db.clients = append(db.clients, &client{})
 	}
-	for range db.rng.IntN(20) {
+	for range min(db.steps, db.rng.IntN(20)) {
 		db.step()
 	}
 	return db

@@ -131,12 +131,14 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		}
 		s.db.mu.Lock()
 		idle := s.db.quiet() && len(s.db.gates) == 0 && !s.prompted && s.final && s.drained()
+		changed := s.db.changed
 		s.db.mu.Unlock()
 		if !idle {
 			continue
 		}
 		select {
 		case <-s.wake:
+		case <-changed:
 		case <-s.closed:
 			return context.Canceled
 		case <-ctx.Done():
