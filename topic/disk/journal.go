@@ -216,7 +216,7 @@ func (jr *journalReader) need(n int) (ok bool, err error) {
 	}
 	jr.hi = copy(jr.buf, jr.buf[jr.lo:jr.hi])
 	jr.lo = 0
-	if want := max(n, 1<<20); len(jr.buf) < want {
+	if want := max(n, int(min(1<<20, jr.bytes-jr.at))); len(jr.buf) < want {
 		jr.buf = append(make([]byte, 0, want), jr.buf[:jr.hi]...)[:want]
 	}
 	from := jr.at + int64(jr.hi)
@@ -233,7 +233,7 @@ func (jr *journalReader) need(n int) (ok bool, err error) {
 func (jr *journalReader) syncedBeyond() (bool, error) {
 	var mark [4]byte
 	binary.BigEndian.PutUint32(mark[:], frameMagic)
-	buf := make([]byte, 256<<10)
+	buf := make([]byte, min(256<<10, jr.bytes-jr.at))
 	for from := jr.at; jr.bytes-from >= frameHeader; {
 		b := buf[:min(int64(len(buf)), jr.bytes-from)]
 		if err := readFull(jr.file, jr.name, b, journalHeader+from); err != nil {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 
@@ -28,8 +29,8 @@ const formatVersion = 1
 
 // manifest is what the log was at a checkpoint. What came after is in the journal from Journal on.
 type manifest struct {
-	Generation uint32            `json:"generation"` // grows each time the log is opened: the last to open it is the one
-	Journal    int64             `json:"journal"`    // recovery begins at this position
+	Generation uint32            `json:"-"`       // grows each time the log is opened: the last to open it is the one
+	Journal    int64             `json:"journal"` // recovery begins at this position
 	NextID     uint32            `json:"nextID"`
 	Topics     []topicMeta       `json:"topics"`
 	Retired    map[string]uint32 `json:"retired,omitempty"` // last epochs of names that have no topic
@@ -55,30 +56,48 @@ func (m *manifest) encode() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	head := fmt.Sprintf("tailrace-log %d crc32c=%08x bytes=%d\n", formatVersion, crc32.Checksum(body, castagnoli), len(body))
-	return append([]byte(head), body...), nil
+	head := fmt.Sprintf("tailrace-log %d generation=%d bytes=%d", formatVersion, m.Generation, len(body))
+	crc := crc32.Update(crc32.Checksum([]byte(head), castagnoli), castagnoli, body)
+	return append(fmt.Appendf(nil, "%s crc32c=%08x\n", head, crc), body...), nil
+}
+
+// headLine is the manifest's first line.
+type headLine struct {
+	generation uint32
+	size       int
+	crc        uint32
+	guarded    []byte // what crc covers of the line
+}
+
+func decodeHead(name string, line []byte) (h headLine, err error) {
+	var version uint32
+	if n, err := fmt.Sscanf(string(line), "tailrace-log %d", &version); n != 1 || err != nil {
+		return h, corrupt(name, 0, errors.New("not a manifest"))
+	}
+	if version > formatVersion {
+		return h, fault.Permanentf("LOG_VERSION", "start the Tailrace that wrote it, or a newer one",
+			"%s has format version %d; this Tailrace knows %d at most", name, version, formatVersion)
+	}
+	n, err := fmt.Sscanf(string(line), "tailrace-log %d generation=%d bytes=%d crc32c=%x", &version, &h.generation, &h.size, &h.crc)
+	if n != 4 || err != nil {
+		return h, corrupt(name, 0, errors.New("not a manifest"))
+	}
+	h.guarded, _, _ = bytes.Cut(line, []byte(" crc32c="))
+	return h, nil
 }
 
 func decodeManifest(name string, b []byte) (*manifest, error) {
-	head, body, _ := bytes.Cut(b, []byte("\n"))
-	var version, crc uint32
-	var size int
-	if n, err := fmt.Sscanf(string(head), "tailrace-log %d", &version); n != 1 || err != nil {
-		return nil, corrupt(name, 0, errors.New("not a manifest"))
+	line, body, _ := bytes.Cut(b, []byte("\n"))
+	h, err := decodeHead(name, line)
+	if err != nil {
+		return nil, err
 	}
-	if version > formatVersion {
-		return nil, fault.Permanentf("LOG_VERSION", "start the Tailrace that wrote it, or a newer one",
-			"%s has format version %d; this Tailrace knows %d at most", name, version, formatVersion)
+	if len(body) != h.size || crc32.Update(crc32.Checksum(h.guarded, castagnoli), castagnoli, body) != h.crc {
+		return nil, corrupt(name, int64(len(line))+1, errors.New("checksum mismatch"))
 	}
-	if n, err := fmt.Sscanf(string(head), "tailrace-log %d crc32c=%x bytes=%d", &version, &crc, &size); n != 3 || err != nil {
-		return nil, corrupt(name, 0, errors.New("not a manifest"))
-	}
-	if len(body) != size || crc32.Checksum(body, castagnoli) != crc {
-		return nil, corrupt(name, int64(len(head))+1, errors.New("checksum mismatch"))
-	}
-	m := new(manifest)
+	m := &manifest{Generation: h.generation}
 	if err := json.Unmarshal(body, m); err != nil {
-		return nil, corrupt(name, int64(len(head))+1, err)
+		return nil, corrupt(name, int64(len(line))+1, err)
 	}
 	return m, nil
 }
@@ -86,6 +105,27 @@ func decodeManifest(name string, b []byte) (*manifest, error) {
 // readManifest returns nil if there is none.
 func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	name := path.Join(dir, manifestName)
+	b, err := readStart(fsys, name, math.MaxInt64)
+	if b == nil || err != nil {
+		return nil, err
+	}
+	return decodeManifest(name, b)
+}
+
+// presentGeneration returns the generation of the manifest that is there, 0 if there is none.
+func presentGeneration(fsys vfs.FS, dir string) (uint32, error) {
+	name := path.Join(dir, manifestName)
+	b, err := readStart(fsys, name, 200)
+	if b == nil || err != nil {
+		return 0, err
+	}
+	line, _, _ := bytes.Cut(b, []byte("\n"))
+	h, err := decodeHead(name, line)
+	return h.generation, err
+}
+
+// readStart returns the first bytes of a file, most of them at most; nil if there is no such file.
+func readStart(fsys vfs.FS, name string, most int64) ([]byte, error) {
 	f, err := fsys.Open(name, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -94,27 +134,24 @@ func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 		return nil, err
 	}
 	size, err := f.Size()
-	var b []byte
+	b := []byte{}
 	if err == nil {
-		b = make([]byte, size)
+		b = make([]byte, min(size, most))
 		err = readFull(f, name, b, 0)
 	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return nil, err
-	}
-	return decodeManifest(name, b)
+	return b, errors.Join(err, f.Close())
 }
 
 // writeManifest replaces the manifest durably: whatever happens, the old or the new one is there, whole. It refuses to
 // if someone with a higher generation has taken over the directory.
 func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
-	old, err := readManifest(fsys, dir)
+	present, err := presentGeneration(fsys, dir)
 	if err != nil {
 		return err
 	}
-	if old != nil && old.Generation > m.Generation {
+	if present > m.Generation {
 		return fault.Permanentf("LOG_FENCED", "stop one of the two processes",
-			"another process has opened %s (generation %d, ours is %d)", dir, old.Generation, m.Generation)
+			"another process has opened %s (generation %d, ours is %d)", dir, present, m.Generation)
 	}
 	b, err := m.encode()
 	if err != nil {

@@ -228,7 +228,7 @@ func (sc *scanner) need(n int) error {
 	}
 	sc.hi = copy(sc.buf, sc.buf[sc.lo:sc.hi])
 	sc.lo = 0
-	if want := max(n, scanBytes); len(sc.buf) < want {
+	if want := max(n, int(min(scanBytes, sc.end-sc.pos))); len(sc.buf) < want {
 		sc.buf = append(make([]byte, 0, want), sc.buf[:sc.hi]...)[:want]
 	}
 	from := sc.pos + int64(sc.hi)
