@@ -44,6 +44,10 @@ func rooms() []room {
 		{pattern: "internal/sim", floor: 6, imports: any, tests: true},
 		{pattern: "internal/servers", floor: 6, imports: any, tests: true},
 		{pattern: "internal/servers/*", floor: 6, imports: any, tests: true},
+		{pattern: "internal/testreport", floor: 6, imports: any, tests: true},
+		{pattern: "internal/compare", floor: 6, imports: any, tests: true},
+		{pattern: "internal/quickstart", floor: 6, imports: any, tests: true},
+		{pattern: "internal/campaign", floor: 6, imports: any, tests: true},
 		{pattern: "topic/disk/crashfs", floor: 6, imports: any, tests: true},
 
 		{pattern: "snapshot", floor: 2, imports: with("source")},

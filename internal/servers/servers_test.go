@@ -2,6 +2,7 @@ package servers
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,15 +38,25 @@ func TestNeedSkipsByName(t *testing.T) {
 		t.Errorf("Need = %q", got)
 	}
 	t.Setenv("TAILRACE_TEST_REDIS", "")
-	var skipped bool
-	t.Run("skips", func(t *testing.T) {
-		defer func() { skipped = t.Skipped() }()
-		Need(t, "redis")
-		t.Error("Need returned without an address")
-	})
-	if !skipped {
-		t.Error("Need did not skip")
+	spy := &skipSpy{TB: t}
+	func() {
+		defer func() { _ = recover() }() // Skipf does not return
+		Need(spy, "redis")
+	}()
+	if !strings.HasPrefix(spy.message, "not run: no redis: ") {
+		t.Errorf("Need without an address says %q", spy.message)
 	}
+}
+
+// skipSpy is a test that keeps the message of its skip.
+type skipSpy struct {
+	testing.TB
+	message string
+}
+
+func (s *skipSpy) Skipf(format string, args ...any) {
+	s.message = fmt.Sprintf(format, args...)
+	panic("skipped")
 }
 
 func TestPostgresSurvivesKill(t *testing.T) {
