@@ -526,3 +526,11 @@ func (w *Worker) Lag(ctx context.Context) ([]Lag, error) {
 	}
 	return lags, nil
 }
+
+// Judge validates a configuration with the plugins of opt alone, without a log; false if its class is unknown.
+func Judge(opt Options, props map[string]string) (Validation, bool) {
+	w := &Worker{opt: opt}
+	keys, known := w.Keys(props["connector.class"])
+	_, problems := w.define(props)
+	return Validation{keys, problems}, known
+}

@@ -1,0 +1,299 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/change/envelope"
+	"github.com/tailrace/tailrace/change/rowcodec"
+	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/source"
+	"github.com/tailrace/tailrace/source/postgres"
+	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/topic/disk"
+	"github.com/tailrace/tailrace/worker"
+)
+
+// job is what the child is told to do, as JSON in its argument.
+type job struct {
+	Data    string            // data directory
+	Name    string            // connector
+	Config  map[string]string // its configuration
+	Target  uint64            // stop when the position has this LSN; 0: stop at once when the connector has a position
+	JSON    bool              // a second loop reads the log and encodes Debezium JSON
+	For     time.Duration     // not 0: run this long and report latencies instead of stopping at Target
+	First   bool              // report the first durable event and stop
+	Verbose bool
+}
+
+// report is what the child prints.
+type report struct {
+	Rows     int64
+	Mallocs  uint64 // during the drain, in the whole process
+	Bytes    int64  // stored in the topics of the connector
+	JSONRows int64
+	P50, P99 float64 // milliseconds from commit to durable
+	First    float64 // seconds from the start of the process to the first durable event
+}
+
+// gauge stands between worker and log: it sees what becomes durable and when.
+type gauge struct {
+	topic.Log
+	target  uint64
+	name    string
+	rows    atomic.Int64
+	reached chan struct{}
+	first   chan struct{}
+	commits []int64   // of the batch that is being appended
+	late    []float64 // milliseconds
+	keep    bool
+}
+
+func (g *gauge) Append(ctx context.Context, recs []topic.Record) error {
+	if err := g.Log.Append(ctx, recs); err != nil {
+		return err
+	}
+	g.rows.Add(int64(len(g.commits)))
+	now := time.Now().UnixMicro()
+	if g.keep {
+		for _, c := range g.commits {
+			g.late = append(g.late, float64(now-c)/1000)
+		}
+	}
+	if len(g.commits) > 0 && g.first != nil {
+		close(g.first)
+		g.first = nil
+	}
+	g.commits = g.commits[:0]
+	if last := recs[len(recs)-1]; last.Topic == "__tailrace_offsets" && g.reached != nil {
+		if lsn := positionLSN(last.Value); lsn >= g.target && lsn > 0 {
+			close(g.reached)
+			g.reached = nil
+		}
+	}
+	return nil
+}
+
+func positionLSN(p []byte) uint64 {
+	var pos struct {
+		LSN uint64 `json:"lsn"`
+	}
+	if json.Unmarshal(p, &pos) != nil {
+		return 0
+	}
+	return pos.LSN
+}
+
+// codec counts events on their way into the log.
+type codec struct {
+	reg *rowcodec.Registry
+	g   *gauge
+}
+
+type encoder struct {
+	*rowcodec.Encoder
+	g *gauge
+}
+
+func (c codec) NewEncoder(tombstones bool) worker.Encoder {
+	return encoder{c.reg.NewEncoder(rowcodec.EncoderOptions{Tombstones: tombstones}), c.g}
+}
+func (c codec) NewDecoder() worker.Decoder { return c.reg.NewDecoder() }
+
+func (e encoder) Encode(b *change.Batch, recs []topic.Record) ([]topic.Record, error) {
+	for i := range b.Events {
+		e.g.commits = append(e.g.commits, b.Events[i].Commit)
+	}
+	return e.Encoder.Encode(b, recs)
+}
+
+// child runs one connector as the daemon would, and reports.
+func child(arg string) error {
+	start := time.Now()
+	var j job
+	if err := json.Unmarshal([]byte(arg), &j); err != nil {
+		return err
+	}
+	debug.SetGCPercent(100)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	out := io.Discard
+	if j.Verbose {
+		out = os.Stderr
+	}
+	logger := slog.New(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log, err := disk.Open(ctx, disk.Options{Dir: j.Data, Logger: logger})
+	if err != nil {
+		return err
+	}
+	reg, err := rowcodec.Open(ctx, log)
+	if err != nil {
+		return err
+	}
+	reached, first := make(chan struct{}), make(chan struct{})
+	g := &gauge{Log: log, target: j.Target, name: j.Name, reached: reached, first: first, keep: j.For > 0}
+	if j.For > 0 {
+		g.reached = nil
+	}
+	w, err := worker.Open(ctx, worker.Options{Log: g, Codec: codec{reg, g}, Sources: []source.Plugin{postgres.Plugin},
+		Providers: config.Providers{Env: os.LookupEnv}, Version: "bench", ID: "bench", Logger: logger, Now: time.Now})
+	if err != nil {
+		return err
+	}
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	if err := w.Apply(ctx, j.Name, j.Config, worker.Running); err != nil {
+		return err
+	}
+	if err := w.SetState(ctx, j.Name, worker.Running); err != nil {
+		return err
+	}
+	var jsonRows atomic.Int64
+	jsonDone := make(chan error, 1)
+	if j.JSON {
+		go func() { jsonDone <- encodeJSON(ctx, log, reg, j.Config["topic.prefix"], &jsonRows, g) }()
+	}
+	var r report
+	switch {
+	case j.For > 0:
+		time.Sleep(j.For)
+	case j.First:
+		if err := wait(first, w, j.Name); err != nil {
+			return err
+		}
+		r.First = time.Since(start).Seconds()
+	default:
+		if err := wait(reached, w, j.Name); err != nil {
+			return err
+		}
+	}
+	r.Rows = g.rows.Load()
+	for j.JSON && jsonRows.Load() < r.Rows {
+		select {
+		case err := <-jsonDone:
+			return errors.Join(errors.New("JSON loop ended"), err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	r.JSONRows = jsonRows.Load()
+	runtime.ReadMemStats(&after)
+	r.Mallocs = after.Mallocs - before.Mallocs
+	if err := w.SetState(ctx, j.Name, worker.Stopped); err != nil { // the next child of this log measures another one
+		return err
+	}
+	cancel()
+	<-ended
+	if n := len(g.late); n > 0 {
+		slices.Sort(g.late)
+		r.P50, r.P99 = g.late[n/2], g.late[n*99/100]
+	}
+	infos, err := log.Topics(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, i := range infos {
+		if name, ok := j.Config["topic.prefix"], true; ok && len(i.Name) > len(name) && i.Name[:len(name)+1] == name+"." {
+			for _, p := range i.Partitions {
+				r.Bytes += p.Bytes
+			}
+		}
+	}
+	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// wait blocks until c is closed, or the connector has failed for good.
+func wait(c <-chan struct{}, w *worker.Worker, name string) error {
+	tick := time.NewTicker(100 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-c:
+			return nil
+		case <-tick.C:
+			s, err := w.Status(name)
+			if err != nil {
+				return err
+			}
+			for _, t := range append(s.Tasks, worker.TaskStatus{State: s.State, Trace: s.Trace}) {
+				if t.State == worker.Failed || t.Retries > 20 {
+					return fmt.Errorf("connector %s: %s: %s", name, t.State, t.Trace)
+				}
+			}
+		}
+	}
+}
+
+// encodeJSON is B1j's second loop: it reads what the connector appends and writes it as Debezium JSON into nothing.
+func encodeJSON(ctx context.Context, log topic.Log, reg *rowcodec.Registry, prefix string, rows *atomic.Int64, g *gauge) error {
+	name := prefix + ".public.b"
+	for {
+		if _, err := topic.Lookup(ctx, log, name); err == nil {
+			break
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
+	info, err := topic.Lookup(ctx, log, name)
+	if err != nil {
+		return err
+	}
+	rd, err := log.Reader(ctx)
+	if err != nil {
+		return err
+	}
+	defer rd.Close()
+	if err := rd.Add(name, 0, topic.Start); err != nil {
+		return err
+	}
+	var b change.Batch
+	var buf []byte
+	dec, enc := reg.NewDecoder(), envelope.New(envelope.Options{})
+	for {
+		recs, err := rd.Read(ctx, 8192)
+		if err != nil {
+			return err
+		}
+		b.Reset()
+		if err := dec.Decode(recs, info.Epoch, &b); err != nil {
+			return err
+		}
+		n := int64(0)
+		for i := range b.Events {
+			buf, _ = enc.AppendKey(buf[:0], &b.Events[i])
+			buf, _ = enc.AppendValue(buf, &b.Events[i])
+			if b.Events[i].Op != change.OpTombstone {
+				n++
+			}
+		}
+		rows.Add(n)
+	}
+}
+
+// lsn parses PostgreSQL's X/Y.
+func lsn(text string) (uint64, error) {
+	for i := range text {
+		if text[i] == '/' {
+			hi, err1 := strconv.ParseUint(text[:i], 16, 32)
+			lo, err2 := strconv.ParseUint(text[i+1:], 16, 32)
+			return hi<<32 | lo, errors.Join(err1, err2)
+		}
+	}
+	return 0, fmt.Errorf("%q is not an LSN", text)
+}
