@@ -14,11 +14,12 @@ import (
 type candidate struct {
 	oid          uint32
 	schema, name string
-	root         bool // a partitioned table
-	identity     byte // pg_class.relreplident
-	usable       bool // updates and deletes can be published: there is a replica identity
-	readable     bool // the role has SELECT
-	owned        bool // the role may add the table to a publication
+	parent       string // schema.table of the partitioned table at the root, for a partition
+	root         bool   // a partitioned table
+	identity     byte   // pg_class.relreplident
+	usable       bool   // updates and deletes can be published: there is a replica identity
+	readable     bool   // the role has SELECT
+	owned        bool   // the role may add the table to a publication
 }
 
 func (c candidate) String() string { return c.schema + "." + c.name }
@@ -67,7 +68,10 @@ func discover(ctx context.Context, conn *pgx.Conn, s *settings) ([]candidate, er
 	_, err = pgx.ForEachRow(rows, []any{&c.oid, &c.schema, &c.name, &c.root, &identity, &c.usable, &c.readable, &c.owned,
 		&rootSchema, &rootName}, func() error {
 		if s.captures(c.schema, c.name) || rootName != "" && s.captures(rootSchema, rootName) {
-			c.identity = identity[0]
+			c.identity, c.parent = identity[0], ""
+			if rootName != "" {
+				c.parent = rootSchema + "." + rootName
+			}
 			found = append(found, c)
 		}
 		return nil

@@ -182,7 +182,7 @@ func (c *checkup) named(ctx context.Context, conn *pgx.Conn, found []candidate) 
 		if err != nil {
 			return err
 		}
-		if slices.ContainsFunc(found, func(t candidate) bool { return p.Match(t.String()) }) {
+		if slices.ContainsFunc(found, func(t candidate) bool { return p.Match(t.String()) || p.Match(t.parent) }) {
 			continue
 		}
 		var what string
@@ -196,8 +196,6 @@ func (c *checkup) named(ctx context.Context, conn *pgx.Conn, found []candidate) 
 			c.report("table.include.list", "%q matches no table of database %s; create the table or correct the name (schema.table)", entry, c.settings.Database)
 		case err != nil:
 			return err
-		case what == "a partitioned table without partitions" && slices.ContainsFunc(found, func(candidate) bool { return true }):
-			// Its partitions were chosen by the root's name.
 		default:
 			c.report("table.include.list", "%q is %s, which can't be captured; remove it from the list", entry, what)
 		}

@@ -1,0 +1,309 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/source"
+)
+
+// refused opens a stream that must fail with a permanent fault of the code and a remedy.
+func (d *testDB) refused(from change.Position, code string, pairs ...string) {
+	d.Helper()
+	s := d.open(pairs...)
+	defer s.Close()
+	_, err := s.Stream(d.Context(), from)
+	d.permanent(err, code)
+}
+
+func (d *testDB) permanent(err error, code string) {
+	d.Helper()
+	var f *fault.Error
+	if !errors.As(err, &f) || f.Code != code || f.Remedy == "" {
+		d.Fatalf("got %v, want a permanent %s with a remedy", err, code)
+	}
+}
+
+// ends reads until the stream fails.
+func (p *tap) ends() error {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.Context(), patience)
+	defer cancel()
+	for {
+		var b change.Batch
+		if err := p.st.Read(ctx, &b); err != nil {
+			if again := p.st.Read(ctx, &b); !errors.Is(again, err) {
+				p.Errorf("a finished stream says %v after %v", again, err)
+			}
+			return err
+		}
+	}
+}
+
+func TestFaults(t *testing.T) {
+	t.Run("case22_immediate_stop_after_ack", func(t *testing.T) {
+		t.Parallel()
+		server := servers.Private(t, "postgres15", nil)
+		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		d.exec("CHECKPOINT") // the slot's state on disk is that of now
+		for i := range 20 {
+			d.exec(fmt.Sprintf("INSERT INTO t VALUES (%d)", i))
+		}
+		p.events(20)
+		p.ack()
+		acked := func() string {
+			return d.text(`SELECT confirmed_flush_lsn::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot)
+		}
+		pos, err := parsePosition(p.resume)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.eventually(func() (bool, string) { return acked() == lsnText(pos.LSN), "the server was not told: " + acked() })
+		if err := server.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.ends(); fault.IsPermanent(err) {
+			t.Fatalf("a crash is a permanent fault: %v", err)
+		}
+		p.stop()
+		if err := server.Restart(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		d.conn = d.connect(d.name)
+		if acked() == lsnText(pos.LSN) {
+			t.Log("the slot did not go back this time")
+		}
+		d.exec("INSERT INTO t VALUES (100)")
+		again := d.stream(p.resume)
+		want(t, again.events(1), "c public.t 100 after{id=100}")
+		again.stop()
+	})
+	t.Run("case24_slot_dropped", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		p.stop()
+		d.eventually(func() (bool, string) {
+			_, err := d.conn.Exec(t.Context(), "SELECT pg_drop_replication_slot($1)", d.slot)
+			return err == nil, fmt.Sprint(err)
+		})
+		d.exec("INSERT INTO t VALUES (1)")
+		d.refused(p.resume, "SLOT_MISSING")
+		d.text("SELECT pg_create_logical_replication_slot($1, 'pgoutput')::text", d.slot)
+		d.refused(p.resume, "POSITION_GAP")
+		d.exec("SELECT pg_drop_replication_slot(" + literal(d.slot) + "); SELECT pg_create_logical_replication_slot(" + literal(d.slot) + ", 'test_decoding')")
+		d.refused(nil, "SLOT_FOREIGN")
+	})
+	t.Run("case24_slot_dropped_while_running", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		d.eventually(func() (bool, string) {
+			_, err := d.conn.Exec(t.Context(), `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = $1`, d.slot)
+			if err == nil {
+				_, err = d.conn.Exec(t.Context(), "SELECT pg_drop_replication_slot($1)", d.slot)
+			}
+			return err == nil, fmt.Sprint(err)
+		})
+		d.permanent(p.ends(), "SLOT_MISSING")
+	})
+	t.Run("case25_slot_invalidated", func(t *testing.T) {
+		t.Parallel()
+		server := servers.Private(t, "postgres15", map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"})
+		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE noise (v text)`)
+		p := d.stream(nil)
+		p.read() // and acknowledge nothing
+		for range 6 {
+			d.exec("INSERT INTO noise SELECT repeat('n', 100) FROM generate_series(1, 1000)")
+			d.exec("SELECT pg_switch_wal()")
+		}
+		start := time.Now()
+		d.exec("CHECKPOINT")
+		d.permanent(p.ends(), "SLOT_LOST")
+		if took := time.Since(start); took > patience {
+			t.Errorf("took %s", took)
+		}
+		p.stop()
+		d.refused(p.resume, "SLOT_LOST")
+		if problems := Plugin.Preflight(t.Context(), d.setup()); !mentions(problems, "slot.name", "max_slot_wal_keep_size") {
+			t.Errorf("preflight: %v", problems)
+		}
+	})
+	t.Run("publication_dropped_while_running", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		d.exec("DROP PUBLICATION dbz_publication")
+		d.exec("INSERT INTO t VALUES (1)")
+		d.permanent(p.ends(), "PUBLICATION_MISSING")
+	})
+	t.Run("other_server", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		p.stop()
+		d.refused(bytesReplace(p.resume, d.text("SELECT system_identifier::text FROM pg_control_system()"), "12345"), "OTHER_SERVER")
+		d.refused(position{LSN: 1 << 62}.encode(), "POSITION_AHEAD")
+		d.refused(change.Position(`{"file":"binlog.000001"}`), "POSITION_INVALID")
+		d.refused(change.Position(`{`), "POSITION_INVALID")
+	})
+	t.Run("slot_in_use", func(t *testing.T) {
+		t.Parallel()
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		if problems := Plugin.Preflight(t.Context(), d.setup()); !mentions(problems, "slot.name", "is in use by process") {
+			t.Errorf("preflight: %v", problems)
+		}
+		if _, err := p.src.Stream(t.Context(), p.resume); err == nil || fault.IsPermanent(err) {
+			t.Errorf("a second stream of one source: %v", err)
+		}
+		second := d.open()
+		_, err := second.Stream(t.Context(), p.resume)
+		if err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "in use by process") {
+			t.Errorf("second connector: %v", err)
+		}
+		p.stop()
+		st, err := second.Stream(t.Context(), p.resume)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := st.Close(); err != nil {
+			t.Fatal(err)
+		}
+	})
+	t.Run("terminated_walsender", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		d.exec("SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = " + literal(d.slot))
+		if err := p.ends(); fault.IsPermanent(err) {
+			t.Fatal(err)
+		}
+		d.exec("INSERT INTO t VALUES (1)")
+		st, err := p.src.Stream(t.Context(), p.resume) // the old stream is finished, not closed
+		if err == nil {
+			t.Fatal("a second stream while the first is open")
+		}
+		if err := p.st.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if st, err = p.src.Stream(t.Context(), p.resume); err != nil {
+			t.Fatal(err)
+		}
+		p.st = st
+		want(t, p.events(1), "c public.t 1 after{id=1}")
+	})
+	t.Run("drop_on_stop", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		d.stream(nil, "slot.drop.on.stop", "true").stop()
+		if n := d.text(`SELECT count(*)::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot); n != "0" {
+			t.Error("the slot is still there")
+		}
+	})
+}
+
+func bytesReplace(p change.Position, old, now string) change.Position {
+	return change.Position(strings.ReplaceAll(string(p), old, now))
+}
+
+func mentions(problems []configProblem, key, text string) bool {
+	return slices.ContainsFunc(problems, func(p configProblem) bool { return p.Key == key && strings.Contains(p.Message, text) })
+}
+
+func TestPreflight(t *testing.T) {
+	check := func(t *testing.T, d *testDB, setup source.Setup, key string, texts ...string) {
+		t.Helper()
+		before := d.rows(`SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT pubname::text FROM pg_publication`)
+		problems := Plugin.Preflight(t.Context(), setup)
+		if len(problems) != 1 || problems[0].Key != key {
+			t.Fatalf("got %v, want one problem of %s", problems, key)
+		}
+		for _, text := range texts {
+			if !strings.Contains(problems[0].Message, text) {
+				t.Errorf("%q lacks %q", problems[0].Message, text)
+			}
+		}
+		if after := d.rows(`SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT pubname::text FROM pg_publication`); !slices.Equal(before, after) {
+			t.Errorf("left behind: %v, before %v", after, before)
+		}
+	}
+	t.Run("case27_shared_server", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE VIEW v AS SELECT 1 AS one; CREATE UNLOGGED TABLE ul (id int PRIMARY KEY)`)
+		role := d.name + "_role"
+		d.exec("CREATE ROLE " + role + " LOGIN REPLICATION; GRANT CREATE ON DATABASE " + d.name + " TO " + role)
+		t.Cleanup(func() { d.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
+		if problems := Plugin.Preflight(t.Context(), d.setup()); len(problems) != 0 {
+			t.Fatalf("a good configuration has problems: %v", problems)
+		}
+		check(t, d, d.setup("table.include.list", "public.t,public.tt"), "table.include.list", `"public.tt"`, "create the table")
+		check(t, d, d.setup("table.include.list", "public.t,public.v"), "table.include.list", "is a view")
+		check(t, d, d.setup("table.include.list", "public.t,public.ul"), "table.include.list", "is an unlogged table")
+		check(t, d, d.setup("database.dbname", d.name+"_not"), "database.dbname", "does not exist")
+		check(t, d, d.setup("database.user", role+"_not"), "database.password", "does not exist")
+		check(t, d, d.setup("database.port", "1"), "database.hostname", "cannot connect to 127.0.0.1 port 1")
+		d.exec("CREATE PUBLICATION p FOR TABLE t")
+		check(t, d, d.setup("database.user", role, "publication.name", "p"), "database.user", "GRANT SELECT ON TABLE", `"public"."t"`)
+		d.exec("GRANT SELECT ON t TO " + role)
+		if problems := Plugin.Preflight(t.Context(), d.setup("database.user", role, "publication.name", "p")); len(problems) != 0 {
+			t.Errorf("the least privileges don't suffice: %v", problems)
+		}
+		check(t, d, d.setup("database.user", role), "publication.name", "CREATE PUBLICATION", `"public"."t"`)
+		d.refused(nil, "PUBLICATION_MISSING", "database.user", role)
+		check(t, d, d.setup("publication.autocreate.mode", "disabled"), "publication.name", "CREATE PUBLICATION")
+		d.refused(nil, "PUBLICATION_MISSING", "publication.autocreate.mode", "disabled")
+		d.exec("ALTER ROLE " + role + " NOREPLICATION")
+		check(t, d, d.setup("database.user", role, "publication.name", "p"), "database.user", "ALTER ROLE", "REPLICATION")
+		d.refused(nil, "NO_REPLICATION", "database.user", role, "publication.name", "p")
+		d.refused(nil, "NO_TABLES", "table.include.list", "public.none")
+	})
+	t.Run("case27_wal_level", func(t *testing.T) {
+		t.Parallel()
+		server := servers.Private(t, "postgres15", map[string]string{"wal_level": "replica"})
+		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY)`)
+		check(t, d, d.setup(), "database.hostname", "wal_level is replica", "ALTER SYSTEM SET wal_level = 'logical'")
+		_, err := Plugin.Open(t.Context(), d.setup())
+		d.permanent(err, "WAL_LEVEL")
+	})
+	t.Run("case27_password_and_slots", func(t *testing.T) {
+		t.Parallel()
+		server := servers.Private(t, "postgres15", map[string]string{"max_replication_slots": "1"})
+		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY); CREATE ROLE cdc LOGIN SUPERUSER REPLICATION PASSWORD 'right'`)
+		hba := filepath.Join(server.Dir, "data", "pg_hba.conf")
+		if err := os.WriteFile(hba, []byte("host all cdc 127.0.0.1/32 scram-sha-256\nhost replication cdc 127.0.0.1/32 scram-sha-256\n"+
+			"host all postgres 127.0.0.1/32 trust\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		d.exec("SELECT pg_reload_conf()")
+		secret := "canary-7f3a"
+		d.eventually(func() (bool, string) { // the reload takes a moment
+			problems := Plugin.Preflight(t.Context(), d.setup("database.user", "cdc", "database.password", secret))
+			return len(problems) > 0, "a wrong password is accepted"
+		})
+		check(t, d, d.setup("database.user", "cdc", "database.password", secret), "database.password", "password authentication failed", "correct database.user and database.password")
+		_, err := Plugin.Open(t.Context(), d.setup("database.user", "cdc", "database.password", secret))
+		d.permanent(err, "AUTH_FAILED")
+		if strings.Contains(err.Error(), secret) {
+			t.Errorf("the password is in %v", err)
+		}
+		if problems := Plugin.Preflight(t.Context(), d.setup("database.user", "cdc", "database.password", "right")); len(problems) != 0 {
+			t.Errorf("the right password: %v", problems)
+		}
+		d.exec("SELECT pg_create_physical_replication_slot('other')")
+		check(t, d, d.setup(), "slot.name", "all 1 replication slots", "pg_drop_replication_slot")
+		d.refused(nil, "SLOTS_EXHAUSTED")
+		d.exec("SELECT pg_drop_replication_slot('other')")
+	})
+}
