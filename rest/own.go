@@ -165,7 +165,7 @@ func (s *Server) records(q *request) {
 		if _, err := q.w.Write(buf); err != nil {
 			return err
 		}
-		if now := time.Now(); req.Until == "" && now.Sub(last) > flushEvery {
+		if now := s.opt.Now(); req.Until == "" && now.Sub(last) > flushEvery {
 			last = now
 			return rc.Flush()
 		}

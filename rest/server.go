@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,6 +27,7 @@ type Options struct {
 	Level   *slog.LevelVar // of the root logger, which /admin/loggers shows and sets
 	Logger  *slog.Logger
 	Version string
+	Now     func() time.Time
 }
 
 // Server answers the API. It is safe for concurrent use.

@@ -270,7 +270,7 @@ func (w *Worker) commit(ctx context.Context, c *connector, s stored, created boo
 	}
 	c.halt()
 	c.define(s)
-	c.launch(w.runContext())
+	c.launch()
 	return c.info(), created, nil
 }
 
@@ -282,7 +282,7 @@ func (w *Worker) forget(c *connector) {
 	}
 }
 
-func (w *Worker) runContext() context.Context {
+func (w *Worker) isRunning() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.running
@@ -329,7 +329,7 @@ func (w *Worker) SetState(ctx context.Context, name string, state State) error {
 		}
 		c.halt()
 		c.define(s)
-		c.launch(w.runContext())
+		c.launch()
 		return nil
 	})
 }
@@ -377,7 +377,7 @@ func (w *Worker) relaunch(c *connector) {
 	s := c.stored
 	c.mu.Unlock()
 	c.define(s)
-	c.launch(w.runContext())
+	c.launch()
 }
 
 // Offsets returns where a connector stands.

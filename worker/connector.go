@@ -165,18 +165,20 @@ func (c *connector) halt() {
 	}
 }
 
-// launch starts the tasks if the target state is RUNNING. c.op is held and nothing runs.
-func (c *connector) launch(ctx context.Context) {
+// launch starts the tasks if Run is under way and the target state is RUNNING. c.op is held and nothing runs. The tasks
+// end by halt alone, which Run calls for every connector before it returns.
+func (c *connector) launch() {
+	running := c.w.isRunning()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if ctx == nil || ctx.Err() != nil || c.stored.State != Running {
+	if !running || c.stored.State != Running {
 		return
 	}
 	if c.err != nil {
 		c.log.Error("connector failed", "code", fault.Code(c.err), "error", c.err)
 		return
 	}
-	run, cancel := context.WithCancel(ctx)
+	run, cancel := context.WithCancel(context.Background())
 	c.cancel, c.done = cancel, make(chan struct{})
 	var wg sync.WaitGroup
 	def, props := c.def, maps.Clone(c.stored.Config)

@@ -70,7 +70,7 @@ type Worker struct {
 
 	mu         sync.Mutex
 	connectors map[string]*connector
-	running    context.Context // of Run; nil before and after: nothing is started
+	running    bool // Run is under way: connectors are started
 }
 
 // Open reads offsets and configurations from the log. It starts nothing.
@@ -96,7 +96,7 @@ func Open(ctx context.Context, opt Options) (*Worker, error) {
 // Run starts the connectors and blocks until ctx is done and every task has ended. It is called once.
 func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Lock()
-	w.running = ctx
+	w.running = true
 	w.mu.Unlock()
 	for _, name := range w.Names() {
 		// One that was deleted meanwhile is not found, and that is all right.
@@ -107,7 +107,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	w.mu.Lock()
-	w.running = nil
+	w.running = false
 	list := w.list()
 	w.mu.Unlock()
 	for _, c := range list {

@@ -132,7 +132,7 @@ func run(ctx context.Context, file *config.File, dir string, ln net.Listener, lo
 			logger.Error("connector of the file was not applied", "connector", c.Name, "error", err)
 		}
 	}
-	srv := &http.Server{Handler: rest.New(w, rest.Options{Access: access, Level: level, Logger: logger, Version: version}),
+	srv := &http.Server{Handler: rest.New(w, rest.Options{Access: access, Level: level, Logger: logger, Version: version, Now: time.Now}),
 		ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(logger.Handler(), slog.LevelDebug)}
 	g.Go(func() error {

@@ -46,6 +46,9 @@ func rooms() []room {
 		{pattern: "internal/servers/*", floor: 6, imports: any, tests: true},
 		{pattern: "internal/testreport", floor: 6, imports: any, tests: true},
 		{pattern: "internal/compare", floor: 6, imports: any, tests: true},
+		{pattern: "internal/daemon", floor: 6, imports: any, tests: true},
+		{pattern: "internal/deploy", floor: 6, imports: any, tests: true},
+		{pattern: "bench", floor: 6, imports: any, tests: true},
 		{pattern: "internal/quickstart", floor: 6, imports: any, tests: true},
 		{pattern: "internal/campaign", floor: 6, imports: any, tests: true},
 		{pattern: "topic/disk/crashfs", floor: 6, imports: any, tests: true},
@@ -63,7 +66,7 @@ func rooms() []room {
 		{pattern: "source/*/*", floor: 2, imports: base},
 		{pattern: "source/*", floor: 3, imports: with("source", "snapshot", "internal/jsontext")},
 		{pattern: "worker", floor: 3, imports: with("source", "sink", "transform", "topic", "snapshot", "offsets")},
-		{pattern: "rest", floor: 4, imports: with("worker", "source", "sink", "transform", "topic", "internal/jsontext")},
+		{pattern: "rest", floor: 4, imports: with("worker", "offsets", "snapshot", "source", "sink", "transform", "topic", "internal/jsontext")},
 		{pattern: "cmd/*", floor: 5, imports: any},
 	}
 }
