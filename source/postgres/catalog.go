@@ -120,6 +120,7 @@ type typeInfo struct {
 	base   uint32 // base type of a domain
 	mod    int32  // type modifier of a domain
 	labels []string
+	space  string // schema of the comparison operators of a type with a btree operator class of its own, else pg_catalog
 }
 
 const indexQuery = `
@@ -171,7 +172,11 @@ const typesQuery = `
 SELECT t.oid, CASE WHEN n.nspname = 'pg_catalog' THEN format_type(t.oid, NULL) ELSE t.typname::text END, t.typtype::text,
        CASE WHEN EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) THEN t.typelem ELSE 0 END,
        t.typbasetype, t.typtypmod,
-       ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder)
+       ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
+       COALESCE((SELECT s.nspname::text FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'
+           JOIN pg_amop a ON a.amopfamily = k.opcfamily AND a.amoplefttype = t.oid AND a.amoprighttype = t.oid AND a.amopstrategy = 5
+           JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_namespace s ON s.oid = o.oprnamespace
+           WHERE k.opcintype = t.oid AND k.opcdefault LIMIT 1), 'pg_catalog')
 FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE t.oid = ANY($1::oid[])`
 
@@ -194,7 +199,7 @@ func (d *detail) describeTypes(ctx context.Context, conn *pgx.Conn, sh *shape) e
 		if rows, err = conn.Query(ctx, typesQuery, oids); err != nil {
 			break
 		}
-		_, err = pgx.ForEachRow(rows, []any{&oid, &info.name, &class, &info.elem, &info.base, &info.mod, &info.labels}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&oid, &info.name, &class, &info.elem, &info.base, &info.mod, &info.labels, &info.space}, func() error {
 			info.class = class[0]
 			info.labels = slices.Clone(info.labels)
 			d.types[oid] = info
@@ -296,4 +301,12 @@ func (d *detail) baseType(oid uint32) uint32 {
 		}
 		oid = info.base
 	}
+}
+
+// space returns the quoted schema of a type's comparison operators.
+func (d *detail) space(oid uint32) string {
+	if info, ok := d.types[d.baseType(oid)]; ok {
+		return ident(info.space)
+	}
+	return "pg_catalog"
 }

@@ -21,6 +21,7 @@ type relation struct {
 	plan     []wirePlan // one for each column of the shape
 	target   string     // the table quoted for a FROM, with ONLY unless it is partitioned
 	keyCasts []string   // the types of the key columns for casts of parameters
+	keySpace []string   // the schemas of their comparison operators, quoted
 }
 
 // A wirePlan says what becomes of a column as it is sent.
@@ -59,6 +60,7 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 		i := slices.IndexFunc(sh.columns, func(c wireColumn) bool { return c.name == name })
 		t.Key = append(t.Key, r.plan[i].target)
 		r.keyCasts = append(r.keyCasts, d.casts[i])
+		r.keySpace = append(r.keySpace, d.space(sh.columns[i].typeOID))
 	}
 	r.table = t
 	return r
@@ -124,17 +126,51 @@ func (r *relation) selectList() string {
 	return q.String()
 }
 
-// keyList returns the key columns and as many parameters cast to their types, for comparisons.
-func (r *relation) keyList() (columns, parameters string) {
-	var c, p []string
-	for n, i := range r.table.Key {
-		c = append(c, ident(r.table.Columns[i].Name))
-		p = append(p, fmt.Sprintf("$%d::text::%s", n+1, r.keyCasts[n]))
-	}
-	return strings.Join(c, ", "), strings.Join(p, ", ")
+// keyColumn returns the n-th key column and its parameter, cast to its type.
+func (r *relation) keyColumn(n int) (column, parameter string) {
+	return ident(r.table.Columns[r.table.Key[n]].Name), fmt.Sprintf("$%d::text::%s", n+1, r.keyCasts[n])
 }
 
-// keyParameters turns a key tuple of the table into the parameters for keyList.
+// keyOrder returns the key columns for an ORDER BY, "" if the table has no key.
+func (r *relation) keyOrder() string {
+	var list []string
+	for n := range r.table.Key {
+		column, _ := r.keyColumn(n)
+		list = append(list, column)
+	}
+	return strings.Join(list, ", ")
+}
+
+// keyEquals returns the condition that the key is that of the parameters.
+func (r *relation) keyEquals() string {
+	var list []string
+	for n := range r.table.Key {
+		column, parameter := r.keyColumn(n)
+		list = append(list, fmt.Sprintf("%s OPERATOR(%s.=) %s", column, r.keySpace[n], parameter))
+	}
+	return strings.Join(list, " AND ")
+}
+
+// keyAfter returns the condition that the key is greater than the parameters, in the order of keyOrder. The operators are
+// named with their schema, since ORDER BY takes those of the type's operator class and a bare > those that the search path
+// finds: for citext they differ. Where all columns have theirs in one schema it is a comparison of rows, which an index
+// answers; else it is spelled out behind a bound on the first column.
+func (r *relation) keyAfter() string {
+	var columns, parameters, spelled []string
+	equal := ""
+	for n := range r.table.Key {
+		column, parameter := r.keyColumn(n)
+		columns, parameters = append(columns, column), append(parameters, parameter)
+		spelled = append(spelled, fmt.Sprintf("%s%s OPERATOR(%s.>) %s", equal, column, r.keySpace[n], parameter))
+		equal += fmt.Sprintf("%s OPERATOR(%s.=) %s AND ", column, r.keySpace[n], parameter)
+	}
+	if len(slices.Compact(slices.Clone(r.keySpace))) == 1 {
+		return fmt.Sprintf("(%s) OPERATOR(%s.>) (%s)", strings.Join(columns, ", "), r.keySpace[0], strings.Join(parameters, ", "))
+	}
+	return fmt.Sprintf("%s OPERATOR(%s.>=) %s AND (%s)", columns[0], r.keySpace[0], parameters[0], strings.Join(spelled, " OR "))
+}
+
+// keyParameters turns a key tuple of the table into the parameters for keyEquals and keyAfter.
 func (r *relation) keyParameters(key []byte) ([][]byte, error) {
 	var b change.Batch
 	row, err := change.DecodeKey(&b, r.table, key)

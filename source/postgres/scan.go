@@ -187,20 +187,20 @@ func (st *scanTable) query(after []byte, limit int) (string, [][]byte, error) {
 	if st.filter != "" {
 		where = append(where, "("+st.filter+")")
 	}
-	columns, parameters := r.keyList()
+	order := r.keyOrder()
 	var params [][]byte
-	if after != nil && columns != "" {
+	if after != nil && order != "" {
 		var err error
 		if params, err = r.keyParameters(after); err != nil {
 			return "", nil, err
 		}
-		where = append(where, "("+columns+") > ("+parameters+")")
+		where = append(where, r.keyAfter())
 	}
 	if len(where) > 0 {
 		sql += " WHERE " + strings.Join(where, " AND ")
 	}
-	if columns != "" {
-		sql += " ORDER BY " + columns + " LIMIT " + strconv.Itoa(limit)
+	if order != "" {
+		sql += " ORDER BY " + order + " LIMIT " + strconv.Itoa(limit)
 	}
 	return sql, params, nil
 }
@@ -276,9 +276,8 @@ func (s *Source) fetch(ctx context.Context, r *relation, key []byte, b *change.B
 	if err != nil {
 		return nil, nil, err
 	}
-	columns, parameters := r.keyList()
 	sql := "SELECT s.v, r.* FROM (SELECT pg_current_snapshot() AS v) s LEFT JOIN LATERAL (SELECT true, " + r.selectList() + " FROM " +
-		r.target + " WHERE (" + columns + ") = (" + parameters + ") LIMIT 1) r ON true"
+		r.target + " WHERE " + r.keyEquals() + " LIMIT 1) r ON true"
 	err = s.control.do(ctx, func(conn *pgx.Conn) error {
 		res := conn.PgConn().ExecParams(ctx, sql, params, nil, nil, nil)
 		var failed error
