@@ -77,14 +77,17 @@ func (p *process) alive() bool {
 }
 
 // end sends sig and waits for the end; after stopTimeout it kills the whole group.
-func (p *process) end(sig syscall.Signal) error {
+func (p *process) end(sig syscall.Signal) error { return p.endWithin(sig, stopTimeout) }
+
+// endWithin is end with another patience.
+func (p *process) endWithin(sig syscall.Signal, grace time.Duration) error {
 	if !p.alive() {
 		return nil
 	}
 	if err := syscall.Kill(p.pid, sig); err != nil && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
-	if p.wait(stopTimeout) {
+	if p.wait(grace) {
 		return nil
 	}
 	if err := syscall.Kill(-p.pid, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
@@ -131,3 +134,29 @@ func unprivileged() (*syscall.Credential, error) {
 	}
 	return nil, fmt.Errorf("PostgreSQL does not run as root, and there is neither a user postgres nor nobody (uid %d)", os.Getuid())
 }
+
+// A Child is a process that another package of this kind runs, under the same rules as a server: it is known by its id and the
+// moment it started, and it dies with this process.
+type Child struct{ p *process }
+
+// StartChild starts cmd in a process group of its own. The system sends dying to it when this process ends, however it ends.
+func StartChild(cmd *exec.Cmd, dying syscall.Signal) (*Child, error) {
+	if cmd.SysProcAttr == nil {
+		cmd.SysProcAttr = &syscall.SysProcAttr{}
+	}
+	cmd.SysProcAttr.Setpgid = true
+	p, err := start(cmd, dying, false)
+	if err != nil {
+		return nil, err
+	}
+	return &Child{p}, nil
+}
+
+// Pid returns the process id.
+func (c *Child) Pid() int { return c.p.pid }
+
+// Alive reports whether the process has not ended.
+func (c *Child) Alive() bool { return c.p.alive() }
+
+// End sends sig, waits for the end, and after grace kills the whole process group.
+func (c *Child) End(sig syscall.Signal, grace time.Duration) error { return c.p.endWithin(sig, grace) }

@@ -11,6 +11,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"maps"
@@ -51,7 +52,11 @@ func run(ctx context.Context, args []string) error {
 	switch verb := flags.Arg(0); verb {
 	case "install":
 		// The race detector needs a C compiler.
-		return servers.Install(ctx, names, map[string]string{"gcc": "build-essential"}, os.Stderr)
+		err := servers.Install(ctx, names, map[string]string{"gcc": "build-essential"}, os.Stderr)
+		if flags.NArg() == 1 {
+			err = errors.Join(err, servers.InstallCompose(ctx))
+		}
+		return err
 	case "up":
 		env, err := servers.Up(ctx, *set, names, os.Stderr)
 		printEnv(env)
