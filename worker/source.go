@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"time"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
@@ -51,10 +52,23 @@ func (w *Worker) runSource(ctx context.Context, c *connector, t *task, def *defi
 	return err
 }
 
+// Appends of fewer than fewEvents events begin at least appendInterval apart, so that many small transactions share an
+// fsync instead of taking the processor from the database with one for each. After a quiet moment nothing waits.
+const (
+	fewEvents      = 1024
+	appendInterval = 3 * time.Millisecond
+)
+
 func (l *sourceLane) loop(ctx context.Context) error {
 	var b change.Batch
 	var recs []topic.Record
+	var last time.Time // when the last Append began
 	for {
+		if few := len(b.Events) < fewEvents; few && !last.IsZero() {
+			if err := pause(ctx, appendInterval-l.w.opt.Now().Sub(last)); err != nil {
+				return err
+			}
+		}
 		b.Reset()
 		if err := l.stream.Read(ctx, &b); err != nil {
 			return err
@@ -69,6 +83,7 @@ func (l *sourceLane) loop(ctx context.Context) error {
 		if recs, err = l.place(ctx, &b, recs); err != nil {
 			return err
 		}
+		last = l.w.opt.Now()
 		if err := l.w.opt.Log.Append(ctx, recs); err != nil {
 			return err
 		}

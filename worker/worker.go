@@ -160,6 +160,9 @@ func (w *Worker) backoff(n int) time.Duration {
 
 // pause waits for d or until ctx is done.
 func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
