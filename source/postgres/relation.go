@@ -80,7 +80,7 @@ func (r *relation) row(b *change.Batch, cells []pgoutput.Cell, keyOnly bool) (ch
 		}
 		switch c.Kind {
 		case pgoutput.Text:
-			row[p.target] = parseValue(b, p.kind, c.Data)
+			parseValue(b, &row[p.target], p.kind, c.Data)
 		case pgoutput.Null:
 			row[p.target].Kind = change.Null
 		case pgoutput.Unchanged: // Absent
@@ -104,7 +104,7 @@ func (r *relation) result(b *change.Batch, values [][]byte) (change.Row, error) 
 		case v == nil:
 			row[p.target].Kind = change.Null
 		default:
-			row[p.target] = parseValue(b, p.kind, v)
+			parseValue(b, &row[p.target], p.kind, v)
 		}
 	}
 	return row, nil

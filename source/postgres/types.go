@@ -99,57 +99,65 @@ func modify(t *change.Type, oid uint32, modifier int32) {
 }
 
 // parseValue reads the text form of a value of a column of the given kind, as PostgreSQL writes it under the settings
-// that every session of ours has. The result's bytes are in b's memory. Text that the kind can't represent exactly comes
-// back as Text: nothing is falsified and nothing fails.
-func parseValue(b *change.Batch, kind change.Kind, p []byte) change.Value {
+// that every session of ours has, into v, which is Absent. Its bytes are in b's memory. Text that the kind can't represent
+// exactly comes back as Text: nothing is falsified and nothing fails.
+func parseValue(b *change.Batch, v *change.Value, kind change.Kind, p []byte) {
 	switch kind {
 	case change.Int:
 		if n, ok := parseInt(p); ok {
-			return change.Value{Kind: change.Int, Num: uint64(n)}
+			v.Kind, v.Num = kind, uint64(n)
+			return
 		}
 	case change.Bool:
 		if len(p) == 1 && (p[0] == 't' || p[0] == 'f') {
-			v := change.Value{Kind: change.Bool}
-			if p[0] == 't' {
+			if v.Kind = kind; p[0] == 't' {
 				v.Num = 1
 			}
-			return v
+			return
 		}
 	case change.Float64:
 		if f, err := strconv.ParseFloat(string(p), 64); err == nil {
-			return change.Value{Kind: change.Float64, Num: math.Float64bits(f)}
+			v.Kind, v.Num = kind, math.Float64bits(f)
+			return
 		}
 	case change.Float32:
 		if f, err := strconv.ParseFloat(string(p), 32); err == nil {
-			return change.Value{Kind: change.Float32, Num: uint64(math.Float32bits(float32(f)))}
+			v.Kind, v.Num = kind, uint64(math.Float32bits(float32(f)))
+			return
 		}
 	case change.Decimal, change.JSON, change.Array:
-		return change.Value{Kind: kind, Data: b.Copy(p)}
+		v.Kind, v.Data = kind, b.Copy(p)
+		return
 	case change.Bytes:
 		if len(p) >= 2 && p[0] == '\\' && p[1] == 'x' {
 			data := b.Bytes((len(p) - 2) / 2)
 			if n, err := hex.Decode(data, p[2:]); err == nil && 2*n == len(p)-2 {
-				return change.Value{Kind: change.Bytes, Data: data}
+				v.Kind, v.Data = kind, data
+				return
 			}
 		}
 	case change.UUID:
-		if v, ok := parseUUID(b, p); ok {
-			return v
+		if u := parseUUID(b, p); u != nil {
+			v.Kind, v.Data = kind, u
+			return
 		}
 	case change.Date:
 		if n, ok := parseDate(p); ok {
-			return change.Value{Kind: change.Date, Num: uint64(n)}
+			v.Kind, v.Num = kind, uint64(n)
+			return
 		}
 	case change.Time:
 		if n, rest, ok := parseClock(p); ok && len(rest) == 0 {
-			return change.Value{Kind: change.Time, Num: uint64(n)}
+			v.Kind, v.Num = kind, uint64(n)
+			return
 		}
 	case change.Timestamp, change.TimestampTZ:
 		if n, ok := parseTimestamp(p, kind == change.TimestampTZ); ok {
-			return change.Value{Kind: kind, Num: uint64(n)}
+			v.Kind, v.Num = kind, uint64(n)
+			return
 		}
 	}
-	return change.Value{Kind: change.Text, Data: b.Copy(p)}
+	v.Kind, v.Data = change.Text, b.Copy(p)
 }
 
 // parseInt reads a decimal int64 without a plus sign or leading spaces.
@@ -174,24 +182,25 @@ func parseInt(p []byte) (int64, bool) {
 	return int64(n), n < 1<<63
 }
 
-func parseUUID(b *change.Batch, p []byte) (change.Value, bool) {
+// parseUUID reads 32 lower case hexadecimal digits in groups of 8, 4, 4, 4 and 12; nil if p is something else.
+func parseUUID(b *change.Batch, p []byte) []byte {
 	if len(p) != 36 || p[8] != '-' || p[13] != '-' || p[18] != '-' || p[23] != '-' {
-		return change.Value{}, false
+		return nil
 	}
 	u := b.Bytes(16)
 	n := 0
 	for i := 0; i < 36; i += 2 {
-		if p[i] == '-' {
+		if i == 8 || i == 13 || i == 18 || i == 23 {
 			i++
 		}
 		hi, lo := unhex(p[i]), unhex(p[i+1])
 		if hi|lo > 15 {
-			return change.Value{}, false
+			return nil
 		}
 		u[n] = hi<<4 | lo
 		n++
 	}
-	return change.Value{Kind: change.UUID, Data: u}, true
+	return u
 }
 
 func unhex(c byte) byte {

@@ -10,6 +10,11 @@ import (
 	"github.com/tailrace/tailrace/change"
 )
 
+func parsed(b *change.Batch, kind change.Kind, p []byte) (v change.Value) {
+	parseValue(b, &v, kind, p)
+	return v
+}
+
 func TestParseValue(t *testing.T) {
 	num := func(k change.Kind, n int64) change.Value { return change.Value{Kind: k, Num: uint64(n)} }
 	data := func(k change.Kind, s string) change.Value { return change.Value{Kind: k, Data: []byte(s)} }
@@ -53,7 +58,7 @@ func TestParseValue(t *testing.T) {
 		{change.Text, "", data(change.Text, "")},
 	} {
 		var b change.Batch
-		got := parseValue(&b, tt.kind, []byte(tt.text))
+		got := parsed(&b, tt.kind, []byte(tt.text))
 		if got.Kind != tt.want.Kind || got.Num != tt.want.Num || string(got.Data) != string(tt.want.Data) {
 			t.Errorf("%s %q: got %v, want %v", tt.kind, tt.text, got, tt.want)
 		}
@@ -78,7 +83,7 @@ func FuzzParseValue(f *testing.F) {
 			return
 		}
 		var b change.Batch
-		v := parseValue(&b, kind, p)
+		v := parsed(&b, kind, p)
 		if v.Kind != kind && (v.Kind != change.Text || string(v.Data) != string(p)) {
 			t.Fatalf("%s %q became %v", kind, p, v)
 		}
@@ -86,7 +91,7 @@ func FuzzParseValue(f *testing.F) {
 			return // UUID is written without dashes, which only the server reads; NaN has many forms
 		}
 		text := appendValue(nil, v)
-		if again := parseValue(&b, kind, text); again.Kind != v.Kind || again.Num != v.Num || string(again.Data) != string(v.Data) {
+		if again := parsed(&b, kind, text); again.Kind != v.Kind || again.Num != v.Num || string(again.Data) != string(v.Data) {
 			t.Fatalf("%s %q is %v, written as %q it is %v", kind, p, v, text, again)
 		}
 	})
