@@ -15,7 +15,7 @@ type gauges struct {
 	values map[string]float64
 }
 
-// Gauges implements source.Gauger. All are bytes of WAL, but the last:
+// Gauges implements source.Gauger. All but the last are bytes:
 //
 //	lag_bytes            from the last position that was read to the end of what the server has sent
 //	unacknowledged_bytes from the flush LSN to the same end
@@ -28,9 +28,7 @@ func (s *Source) Gauges() map[string]float64 {
 	s.gauges.mu.Lock()
 	maps.Copy(g, s.gauges.values)
 	s.gauges.mu.Unlock()
-	s.mu.Lock()
-	st := s.stream
-	s.mu.Unlock()
+	st := s.stream.Load()
 	if st == nil {
 		return g
 	}

@@ -26,12 +26,9 @@ func preflight(ctx context.Context, setup source.Setup) []config.Problem {
 	c := &checkup{settings: s}
 	control := &session{settings: s, connector: setup.Connector}
 	err := control.do(ctx, func(conn *pgx.Conn) error { return c.run(ctx, conn) })
-	if err != nil {
+	if err = errors.Join(err, control.close(context.WithoutCancel(ctx))); err != nil {
 		c.fail(err)
 		return c.problems
-	}
-	if err := control.close(ctx); err != nil {
-		c.fail(err)
 	}
 	if !c.noReplication {
 		c.replication(ctx, setup.Connector)

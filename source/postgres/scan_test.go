@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/snapshot"
@@ -262,4 +265,46 @@ func TestRecordEnd(t *testing.T) {
 			t.Errorf("%X: %X, want %X", in, got, out)
 		}
 	}
+}
+
+func TestSessionsIgnoreTimeouts(t *testing.T) {
+	t.Run("case38_timeouts_of_the_role", func(t *testing.T) {
+		d := newDB(t, "CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t SELECT i, repeat('v', 100) FROM generate_series(1, 50000) i")
+		for _, setting := range []string{"statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "idle_session_timeout"} {
+			d.exec("ALTER DATABASE " + ident(d.name) + " SET " + setting + " = '20ms'")
+		}
+		s := d.stream(nil).src
+		tables, err := s.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := len(scanAll(t, s, tables[0], 1<<30)); n != 50_000 {
+			t.Errorf("%d rows", n)
+		}
+		for _, session := range []*session{s.control, s.scan} {
+			if err := session.do(t.Context(), func(c *pgx.Conn) error {
+				_, err := c.Exec(t.Context(), "BEGIN; SELECT pg_sleep(0.1)", pgx.QueryExecModeSimpleProtocol)
+				if err != nil {
+					return err
+				}
+				timer := time.NewTimer(100 * time.Millisecond) // idle in a transaction
+				<-timer.C
+				_, err = c.Exec(t.Context(), "COMMIT")
+				return err
+			}); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	t.Run("broken_while_resting", func(t *testing.T) {
+		d := newDB(t, "CREATE TABLE t (id int PRIMARY KEY)")
+		s := d.open()
+		d.exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'tailrace test'")
+		s.control.turn.Lock()
+		s.control.usedAt = time.Time{}
+		s.control.turn.Unlock()
+		if err := s.control.do(t.Context(), func(c *pgx.Conn) error { return c.Ping(t.Context()) }); err != nil {
+			t.Errorf("the connection is not replaced: %v", err)
+		}
+	})
 }

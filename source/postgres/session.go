@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -27,6 +28,7 @@ func pinned() map[string]string {
 		"statement_timeout":                   "0",
 		"lock_timeout":                        "0",
 		"idle_in_transaction_session_timeout": "0",
+		"idle_session_timeout":                "0",
 	}
 }
 
@@ -95,17 +97,25 @@ type session struct {
 	connector string
 	turn      sync.Mutex
 	conn      *pgx.Conn
+	usedAt    time.Time
 	closed    bool
 }
 
-// do runs f with the connection. It blocks while another user has it. When f fails and the connection broke, the next do
-// opens a new one.
+// doubtAfter is how long a connection may rest before it is asked whether it is still there.
+const doubtAfter = time.Second
+
+// do runs f with the connection. It blocks while another user has it. A connection that broke, also while it rested, is
+// replaced; when it breaks under f, f is not run again.
 func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	s.turn.Lock()
 	defer s.turn.Unlock()
 	if s.closed {
 		return errors.New("source is closed")
 	}
+	if s.conn != nil && time.Since(s.usedAt) > doubtAfter && s.conn.Ping(ctx) != nil {
+		_ = s.conn.Close(ctx) // it is broken: nobody needs to hear it twice
+	}
+	defer func() { s.usedAt = time.Now() }()
 	if s.conn == nil || s.conn.IsClosed() {
 		c, err := connConfig(s.settings, s.connector)
 		if err != nil {
@@ -155,6 +165,10 @@ func explain(s *settings, err error) error {
 			return fault.Permanent("NO_REPLICATION", replicationRemedy(s), what)
 		}
 		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password, and let this host in by pg_hba.conf", what)
+	case "42704":
+		if strings.Contains(e.Message, "idle_session_timeout") {
+			return fault.Permanent("SERVER_TOO_OLD", "upgrade the server to PostgreSQL 14 or later", what)
+		}
 	case "3D000":
 		return fault.Permanent("DATABASE_MISSING", "correct database.dbname or create the database", what)
 	case "42501":

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pglogrepl"
@@ -59,8 +60,8 @@ type Source struct {
 	scansMu sync.Mutex
 	scans   map[*change.Table]*scanTable // what Tables returned last
 
-	mu     sync.Mutex
-	stream *stream
+	mu     sync.Mutex // held while a stream is opened or the source closed
+	stream atomic.Pointer[stream]
 	closed bool
 	cancel context.CancelFunc // ends the gauge goroutine
 	done   chan struct{}
@@ -131,7 +132,7 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if s.closed {
 		return nil, errors.New("source is closed")
 	}
-	if s.stream != nil && !s.stream.isClosed() {
+	if st := s.stream.Load(); st != nil && !st.isClosed() {
 		return nil, errors.New("a stream of this source is open already")
 	}
 	if err := s.control.do(ctx, func(conn *pgx.Conn) error {
@@ -148,7 +149,7 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
-	s.stream = st
+	s.stream.Store(st)
 	return st, nil
 }
 
@@ -211,8 +212,8 @@ func (s *Source) Close() error {
 	}
 	s.closed = true
 	var errs []error
-	if s.stream != nil {
-		errs = append(errs, s.stream.Close())
+	if st := s.stream.Load(); st != nil {
+		errs = append(errs, st.Close())
 	}
 	s.cancel()
 	<-s.done
