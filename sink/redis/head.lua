@@ -19,7 +19,8 @@
 --         delete: nothing
 -- Versions are decimal numbers without leading zeros. They pass 2^53, so they are compared as text.
 -- Returns {'ok', row number, reason, ...} or {'moved', what state holds}.
-local call, pcall, find, sub = redis.call, redis.pcall, string.find, string.sub
+local call, pcall, find, sub, min = redis.call, redis.pcall, string.find, string.sub, math.min
+local KEYS, ARGV = KEYS, ARGV -- locals are faster than globals, and this runs for every row
 local W, M, D = string.match(ARGV[8], '^(%d+) (%d+) (%d+)$')
 W, M, D = tonumber(W), tonumber(M), tonumber(D)
 
@@ -47,9 +48,9 @@ local SLICE = 1000
 local function each_slice(command, key, list)
   for i = 1, #list, SLICE do
     if key then
-      call(command, key, unpack(list, i, math.min(i + SLICE - 1, #list)))
+      call(command, key, unpack(list, i, min(i + SLICE - 1, #list)))
     else
-      call(command, unpack(list, i, math.min(i + SLICE - 1, #list)))
+      call(command, unpack(list, i, min(i + SLICE - 1, #list)))
     end
   end
 end
@@ -60,7 +61,7 @@ local function lookup(hash, keys)
   end
   local all = {}
   for i = 1, #keys, SLICE do
-    local part = call('HMGET', hash, unpack(keys, i, math.min(i + SLICE - 1, #keys)))
+    local part = call('HMGET', hash, unpack(keys, i, min(i + SLICE - 1, #keys)))
     for j = 1, #part do all[i + j - 1] = part[j] end
   end
   return all

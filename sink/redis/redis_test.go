@@ -40,12 +40,18 @@ func newBench(t testing.TB, addr string, props map[string]string) *bench {
 	b.props = map[string]string{"redis.uri": "redis://" + b.proxy.Addr(), "key.format": b.prefix + "${topic}:${key}", "state.prefix": b.prefix + "state:"}
 	maps.Copy(b.props, props)
 	t.Cleanup(func() {
-		for _, key := range b.keys("*") {
-			b.do("DEL", key)
-		}
+		b.wipe()
 		c.Close()
 	})
 	return b
+}
+
+// wipe removes all keys of the test.
+func (b *bench) wipe() {
+	b.Helper()
+	for _, key := range b.keys("*") {
+		b.do("DEL", key)
+	}
 }
 
 func (b *bench) open(t testing.TB, props map[string]string) sink.Sink {

@@ -1,7 +1,7 @@
 -- Rows as JSON documents in strings. A merge splices the stored document's own text: no value is ever decoded, so
 -- 9007199254740993 and 1.0 stay what they are.
 local TYPE = 'string'
-local function skip_whole(a) return a + 3 end
+local skip_whole -- a whole row takes three places
 local function skip_merge(a) return a + 4 + 2 * tonumber(ARGV[a + 3]) end
 
 -- The position after the string that begins at doc[i].
@@ -77,29 +77,26 @@ local function merged(key, a)
 end
 
 local function write_rows(keys, at, fresh, known, W, M)
-  local sets, ttl = {}, ARGV[6]
-  local function set(key, doc)
-    if ttl == '0' then
-      sets[#sets + 1] = key
-      sets[#sets + 1] = doc
-    else
-      call('SET', key, doc, 'PX', ttl)
-    end
-  end
+  local sets, n, ttl = {}, 0, ARGV[6]
   for row = 1, W do
-    if fresh[row] then set(keys[row], ARGV[at[row] + 2]) end
+    if fresh[row] then
+      sets[n + 1], sets[n + 2] = keys[row], ARGV[at[row] + 2]
+      n = n + 2
+    end
   end
   for row = W + 1, W + M do
     if fresh[row] then
       local doc = merged(keys[row], at[row])
       if doc then
-        set(keys[row], doc)
+        sets[n + 1], sets[n + 2] = keys[row], doc
+        n = n + 2
       else
         fresh[row] = nil
         refuse(row, 'its key holds something that is not a document of ours')
       end
     end
   end
-  each_slice('MSET', nil, sets)
+  if ttl == '0' then return each_slice('MSET', nil, sets) end
+  for i = 1, n, 2 do call('SET', sets[i], sets[i + 1], 'PX', ttl) end
 end
 

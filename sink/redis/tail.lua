@@ -1,21 +1,29 @@
 -- Where each row begins in ARGV, and its key.
-local keys, at, a = {}, {}, 9
-for row = 1, W + M + D do
+local keys, at, a, rows = {}, {}, 9, W + M + D
+for row = 1, W do
   keys[row], at[row] = ARGV[a], a
-  a = row <= W and skip_whole(a) or row <= W + M and skip_merge(a) or a + 2
+  a = skip_whole and skip_whole(a) or a + 3
+end
+for row = W + 1, W + M do
+  keys[row], at[row] = ARGV[a], a
+  a = skip_merge(a)
+end
+for row = W + M + 1, rows do
+  keys[row], at[row] = ARGV[a], a
+  a = a + 2
 end
 
 local floor = call('HGET', KEYS[5], ARGV[5])
 local held, known = {}, {}
-if #keys > 0 then
+if rows > 0 then
   held = lookup(KEYS[1], keys)
   for h = 2, 4 do
     if h == 3 then
-      for i = 1, #keys do known[i] = held[i] end
+      for i = 1, rows do known[i] = held[i] end
     end
     if KEYS[h] ~= KEYS[1] and call('EXISTS', KEYS[h]) == 1 then
       local more = lookup(KEYS[h], keys)
-      for i = 1, #keys do
+      for i = 1, rows do
         if more[i] and newer(more[i], held[i]) then held[i] = more[i] end
       end
     end
@@ -24,19 +32,19 @@ end
 
 -- What is to be done: rows that are newer, and rows whose key has got lost (evicted, removed by hand) since.
 local fresh, again, strange = {}, {}, {}
-for row = 1, #keys do
-  local version = ARGV[at[row] + 1]
-  if newer(version, floor) then
-    if newer(version, held[row]) then
+for row = 1, rows do
+  local version, old = ARGV[at[row] + 1], held[row]
+  if not old or #version > #old or (#version == #old and version > old) then
+    if not floor or newer(version, floor) then
       fresh[row] = true
       if not known[row] then strange[#strange + 1] = row end
-    elseif version == held[row] and row <= W then
-      again[#again + 1] = row
     end
+  elseif version == old and row <= W and known[row] then
+    again[#again + 1] = row
   end
 end
 for _, row in ipairs(again) do
-  if known[row] and call('EXISTS', keys[row]) == 0 then fresh[row] = true end
+  if call('EXISTS', keys[row]) == 0 and newer(ARGV[at[row] + 1], floor) then fresh[row] = true end
 end
 
 -- A key that is not ours yet must be free or of our type; what else is there is refused, and spared by a delete.
@@ -64,10 +72,11 @@ of_ours(strange)
 
 local marks, unmarks, gone, graves = {}, {}, {}, {}
 write_rows(keys, at, fresh, known, W, M)
+local n = 0
 for row = 1, W + M do
   if fresh[row] then
-    marks[#marks + 1] = keys[row]
-    marks[#marks + 1] = ARGV[at[row] + 1]
+    marks[n + 1], marks[n + 2] = keys[row], ARGV[at[row] + 1]
+    n = n + 2
   end
 end
 for row = W + M + 1, W + M + D do
