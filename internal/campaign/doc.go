@@ -1,18 +1,25 @@
-// Command campaign runs Tailrace under faults for as long as one likes and proves that nothing was lost, doubled or put
-// out of order.
+// Command campaign puts the daemon through many failures under load and proves that nothing was lost, doubled or put out of
+// order; scripts/campaign runs it.
 //
-//	campaign kill -n 60 -seed 1      kill -9 of the daemon at random moments, under load, in snapshot and streaming
+// In come the number of cycles and a seed; out go one line for each cycle and, as the last line, the verdict:
 //
-// A model generator writes to a private PostgreSQL: several clients, each with keys of its own, in transactions of random
-// size with inserts, updates, deletes, changes of key, re-insertions, savepoints that are rolled back, transactions that
-// are rolled back, and updates that leave a large value unchanged. Every row carries a number that only grows for its
-// client, and every committed transaction leaves a row in a journal table, which is captured too. At the end a sentinel
-// row is awaited and then source, log and sink are compared.
+//	cycles=60 lost=0 doubled=0 misordered=0 checksums=equal
 //
-// Oracles: every journal row is in the log once (lost, doubled); no change is in the log twice, judged by transaction,
-// LSN, operation and key (doubled); for each key the numbers never go back, snapshot rows included (misordered); no row
-// of a rolled-back transaction is in the log (lost is then not the word, it is counted as doubled); the fold of the log,
-// the rows of the sink and the rows of the source are equal (checksums).
+//	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
+//	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
 //
-// The last line of the output is the result; a seed repeats the generator's choices, not the machine's timing.
+// A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, of which the first fall into the snapshot.
+// All the while clients write into the source: inserts, updates, deletes, key changes, many rows at once, savepoints and whole
+// transactions rolled back, updates that leave a large value unchanged. Each transaction lists what it did in its own row of the
+// table journal, and each row carries a number ver that only grows for one key. At the end of a life the log is read from its
+// beginning and held against the journal, and the tables are compared by checksum in source, log and each sink:
+//
+//	lost         an operation of a committed transaction, or a tombstone, that is not in the log
+//	doubled      an event in the log that no operation stands behind, or a second one behind the same operation
+//	misordered   events of one transaction, one key or one table that do not stand in the order of their commits
+//
+// Invariants: the same seed gives the same moments and the same operations for each client, as far as the scheduler of
+// the system lets it; what is judged is read over the daemon's public doors only; any doubt counts as a failure.
+//
+// It deliberately does not look into the daemon and injects nothing: those tests stand beside the code that they test.
 package main

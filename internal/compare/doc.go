@@ -16,7 +16,7 @@
 //	JSON              the document without white space between its tokens
 //	Array             [elem,NULL,elem], elements in their normal form and quoted
 //	others            the text itself
-//	NULL              \N; a tab, a line break and a backslash inside a value are \t, \n, \r and \\
+//	NULL              \N, also for the JSON document null; a tab, a line break and a backslash inside a value are \t, \n, \r and \\
 //
 // Invariants: two sides compare equal only if they have the same number of rows and the same canonical text for each;
 // the checksum is the sum of the rows' SHA-256 and so does not depend on their order. No value goes through a float or

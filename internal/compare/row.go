@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strings"
+
+	"github.com/tailrace/tailrace/change"
 )
 
 // null is the normal form of NULL. No value has it, because a backslash in a value is doubled.
@@ -26,8 +28,14 @@ func (r *row) clear(t *Table) {
 	}
 }
 
-// set sets a column to a normal form that begins at r.buf[from:].
-func (r *row) set(i int, value []byte) { r.values[i] = escape(value) }
+// set sets a column to a normal form. The JSON document null is NULL: a document that holds it cannot say which it means.
+func (r *row) set(i int, value []byte) {
+	if r.t.Columns[i].Kind == change.JSON && string(value) == "null" {
+		r.values[i] = null
+		return
+	}
+	r.values[i] = escape(value)
+}
 
 // key returns the canonical text of the key columns.
 func (r *row) key() string {

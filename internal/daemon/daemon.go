@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -47,9 +48,10 @@ type Daemon struct {
 	Args    []string // nil: serve with Config, DataDir and Listen
 	Config  string   // connectors.yaml
 	DataDir string
-	Listen  string   // 127.0.0.1:PORT; see Port
-	Env     []string // besides this process's environment
-	Log     string   // file that its log is appended to
+	Listen  string        // 127.0.0.1:PORT; see Port
+	Env     []string      // besides this process's environment
+	Log     string        // file that its log is appended to
+	User    *url.Userinfo // credentials of the REST API; nil: none
 
 	child atomic.Pointer[servers.Child]
 }
@@ -167,6 +169,10 @@ func (d *Daemon) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+path, nil)
 	if err != nil {
 		return nil, err
+	}
+	if d.User != nil {
+		password, _ := d.User.Password()
+		req.SetBasicAuth(d.User.Username(), password)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

@@ -1,0 +1,381 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tailrace/tailrace/internal/compare"
+	"github.com/tailrace/tailrace/internal/daemon"
+	"github.com/tailrace/tailrace/internal/servers"
+)
+
+const (
+	cyclesOfLife = 15
+	shortest     = 20 * time.Millisecond // from the start of a daemon to its death
+	longest      = 3 * time.Second
+	settleTime   = 3 * time.Minute // for the log and the sinks to catch up at the end of a life
+)
+
+// plan is what a kill campaign is to do.
+type plan struct {
+	cycles   int
+	seed     uint64
+	database string
+	sinks    []string
+	keep     bool
+}
+
+// campaign is the setting of all lives.
+type campaign struct {
+	plan
+	dir     string
+	bin     string
+	rnd     *rand.Rand
+	source  *servers.Server
+	targets daemon.Targets
+	out     io.Writer
+}
+
+// kill runs a campaign of kill -9.
+func kill(ctx context.Context, p plan) (v verdict, err error) {
+	c := campaign{plan: p, rnd: rand.New(rand.NewPCG(p.seed, 0)), out: os.Stdout}
+	if c.dir, err = os.MkdirTemp("", "tailrace-campaign-"); err != nil {
+		return v, err
+	}
+	defer func() {
+		if err == nil && v.clean() && !p.keep {
+			err = os.RemoveAll(c.dir)
+		} else {
+			fmt.Fprintf(c.out, "logs and data are kept in %s\n", c.dir)
+		}
+	}()
+	if c.bin, err = daemon.Build(ctx, c.dir); err != nil {
+		return v, err
+	}
+	stop, err := c.startServers(ctx)
+	defer func() { err = errors.Join(err, stop()) }()
+	if err != nil {
+		return v, err
+	}
+	for number := 1; v.cycles < p.cycles; number++ {
+		one, err := c.life(ctx, number, v.cycles, min(cyclesOfLife, p.cycles-v.cycles))
+		if err != nil {
+			return v, fmt.Errorf("life %d: %w", number, err)
+		}
+		v.add(one)
+		fmt.Fprintf(c.out, "life %d: %s\n", number, one)
+		if !v.clean() {
+			break
+		}
+	}
+	return v, nil
+}
+
+// startServers starts the source and the targets. A target that cannot be had is told and left out.
+func (c *campaign) startServers(ctx context.Context) (stop func() error, err error) {
+	var running []*servers.Server
+	stop = func() error {
+		var errs []error
+		for _, s := range slices.Backward(running) {
+			errs = append(errs, s.Stop())
+		}
+		return errors.Join(errs...)
+	}
+	// Commit times tell which transactions must be in the log as changes.
+	c.source, err = servers.Start(ctx, c.database, servers.Options{Settings: map[string]string{"track_commit_timestamp": "on"}})
+	if err != nil {
+		return stop, err
+	}
+	running = append(running, c.source)
+	for sink, url := range map[string]*string{"redis": &c.targets.Redis, "elasticsearch": &c.targets.Elasticsearch} {
+		if !slices.Contains(c.sinks, sink) {
+			continue
+		}
+		name := map[string]string{"redis": "redis", "elasticsearch": "elasticsearch8"}[sink]
+		s, err := servers.Start(ctx, name, servers.Options{})
+		if err != nil {
+			fmt.Fprintf(c.out, "without a sink: %v\n", err)
+			continue
+		}
+		running = append(running, s)
+		*url = s.URL
+	}
+	return stop, nil
+}
+
+// life is one fresh pair of databases and data directory, and what happens to them.
+type life struct {
+	*campaign
+	name   string
+	url    string // of the source
+	daemon *daemon.Daemon
+	sides  []compare.Side
+}
+
+// life runs n cycles, lets everything come to rest and judges it. done cycles were before.
+func (c *campaign) life(ctx context.Context, number, done, n int) (v verdict, err error) {
+	l := &life{campaign: c, name: fmt.Sprintf("kill_%d_%d", os.Getpid(), number)}
+	if err := l.prepare(ctx); err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, l.daemon.Stop(), l.remove(context.WithoutCancel(ctx))) }()
+	writing, rest := context.WithCancel(ctx)
+	defer rest()
+	load := &load{url: l.url, seed: c.seed + uint64(number)}
+	var g errgroup.Group
+	g.Go(func() error { return load.run(writing) })
+	err = l.cycles(ctx, done, n, load)
+	if err == nil {
+		err = l.revive(ctx)
+	}
+	rest()
+	if err = errors.Join(err, g.Wait()); err != nil {
+		return v, err
+	}
+	v, err = l.judge(ctx)
+	v.cycles = n
+	return v, err
+}
+
+// prepare makes the databases and the configuration.
+func (l *life) prepare(ctx context.Context) error {
+	dir := filepath.Join(l.dir, l.name)
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	for _, db := range []string{l.name, l.name + "_copy"} {
+		if err := compare.Exec(ctx, l.source.URL, "CREATE DATABASE "+db); err != nil {
+			return err
+		}
+	}
+	l.url = "postgres://postgres@" + l.source.Addr + "/" + l.name
+	if err := compare.Exec(ctx, l.url, schema); err != nil {
+		return err
+	}
+	config := filepath.Join(dir, "connectors.yaml")
+	listen, err := daemon.Port()
+	if err != nil {
+		return err
+	}
+	l.daemon = &daemon.Daemon{Bin: l.bin, Config: config, DataDir: filepath.Join(dir, "data"), Listen: listen, Log: filepath.Join(dir, "daemon.log")}
+	l.targets.Copy = ""
+	if slices.Contains(l.sinks, "postgres") {
+		l.targets.Copy = "postgres://postgres@" + l.source.Addr + "/" + l.name + "_copy"
+	}
+	if err := os.WriteFile(config, []byte(l.configuration()), 0o644); err != nil {
+		return err
+	}
+	l.sides = append([]compare.Side{compare.NewPostgres("source", l.url, nil)}, daemon.Sides(l.daemon, l.name, l.targets)...)
+	return nil
+}
+
+// configuration is connectors.yaml of the life. Chunks are small, so that a snapshot has many.
+func (l *life) configuration() string {
+	text := fmt.Sprintf(`version: 1
+connectors:
+  - name: source
+    config:
+      connector.class: postgres
+      topic.prefix: %[1]s
+      database.hostname: 127.0.0.1
+      database.port: %[2]d
+      database.user: postgres
+      database.dbname: %[1]s
+      slot.name: %[1]s
+      publication.name: %[1]s
+      schema.include.list: public
+      decimal.handling.mode: string
+      snapshot.fetch.size: 1000
+`, l.name, l.source.Port)
+	if l.targets.Copy != "" {
+		text += fmt.Sprintf(`  - name: copy
+    config:
+      connector.class: postgres-sink
+      topics.regex: %[1]s\..*
+      connection.url: postgres://%[2]s/%[1]s_copy
+      connection.username: postgres
+`, l.name, l.source.Addr)
+	}
+	if l.targets.Redis != "" {
+		text += fmt.Sprintf(`  - name: cache
+    config:
+      connector.class: redis
+      topics.regex: %[1]s\..*
+      redis.uri: redis://%[2]s
+      state.prefix: "tailrace:%[1]s:"
+`, l.name, l.targets.Redis)
+	}
+	if l.targets.Elasticsearch != "" {
+		text += fmt.Sprintf(`  - name: search
+    config:
+      connector.class: elasticsearch
+      topics.regex: %[1]s\..*
+      connection.url: %[2]s
+`, l.name, l.targets.Elasticsearch)
+	}
+	return text
+}
+
+// moment draws how long a daemon lives: between shortest and longest, short lives more often.
+func (c *campaign) moment() time.Duration {
+	return time.Duration(float64(shortest) * math.Pow(float64(longest)/float64(shortest), c.rnd.Float64()))
+}
+
+// cycles starts and kills the daemon n times.
+func (l *life) cycles(ctx context.Context, done, n int, load *load) error {
+	for i := range n {
+		wait := l.moment()
+		if err := l.daemon.Start(); err != nil {
+			return err
+		}
+		death := time.NewTimer(wait)
+		state := l.watch(ctx, death.C)
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := l.daemon.Kill(); err != nil {
+			return err
+		}
+		fmt.Fprintf(l.out, "cycle %d: killed after %s, %s, %d transactions\n", done+i+1, wait.Round(time.Millisecond), state, load.committed.Load())
+	}
+	return nil
+}
+
+// watch waits for the moment of death and returns what the daemon was doing shortly before.
+func (l *life) watch(ctx context.Context, death <-chan time.Time) string {
+	state := "starting"
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for {
+		select {
+		case <-death:
+			return state
+		case <-ctx.Done():
+			return state
+		case <-look.C:
+		}
+		once, cancel := context.WithTimeout(ctx, 40*time.Millisecond)
+		list, err := l.daemon.Status(once)
+		cancel()
+		if err != nil {
+			continue
+		}
+		for _, c := range list {
+			for _, t := range c.Tasks {
+				switch {
+				case t.Snapshot != nil && t.Snapshot.Completed:
+					state = "streaming"
+				case t.Snapshot != nil && t.Snapshot.Total > 0:
+					state = fmt.Sprintf("snapshot at %d %%", 100*t.Snapshot.Rows/t.Snapshot.Total)
+				}
+			}
+		}
+	}
+}
+
+// revive starts the daemon for good and waits until the snapshot is complete.
+func (l *life) revive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	start := time.Now()
+	if err := l.daemon.Start(); err != nil {
+		return err
+	}
+	if err := l.daemon.Ready(ctx); err != nil {
+		return err
+	}
+	fmt.Fprintf(l.out, "ready %s after the last start\n", time.Since(start).Round(time.Millisecond))
+	return l.daemon.Until(ctx, func() (bool, error) {
+		list, err := l.daemon.Status(ctx)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range list {
+			for _, t := range c.Tasks {
+				if t.Snapshot != nil && t.Snapshot.Completed {
+					return true, daemon.Failed(list)
+				}
+			}
+		}
+		return false, daemon.Failed(list)
+	})
+}
+
+// judge lets everything come to rest and compares.
+func (l *life) judge(ctx context.Context) (verdict, error) {
+	settle, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := compare.Exec(ctx, l.url, "INSERT INTO sentinel VALUES (1, 'the end')"); err != nil {
+		return verdict{}, err
+	}
+	if err := l.daemon.Drained(settle, l.name+".public.sentinel", "the end"); err != nil {
+		return verdict{}, err
+	}
+	conn, err := pgx.Connect(ctx, l.url)
+	if err != nil {
+		return verdict{}, err
+	}
+	tables, err := compare.Tables(ctx, conn, "public")
+	if err = errors.Join(err, conn.Close(ctx)); err != nil {
+		return verdict{}, err
+	}
+	h, err := newHistory(ctx, l.url, l.out)
+	if err != nil {
+		return verdict{}, err
+	}
+	// The journal first: its order is that of the commits.
+	ordered := slices.Clone(tables)
+	if at := slices.IndexFunc(ordered, func(t *compare.Table) bool { return t.Name == "journal" }); at > 0 {
+		ordered[0], ordered[at] = ordered[at], ordered[0]
+	}
+	for _, t := range ordered {
+		if t.Name == "sentinel" {
+			continue
+		}
+		in, err := l.daemon.Tail(ctx, l.name+".public."+t.Name)
+		if err == nil && in == nil {
+			err = errors.New("there is no such topic")
+		}
+		if err == nil {
+			err = errors.Join(h.read(t, in), in.Close())
+		}
+		if err != nil {
+			return verdict{}, fmt.Errorf("%s: %w", t, err)
+		}
+	}
+	if err := h.close(); err != nil {
+		return verdict{}, err
+	}
+	results, err := compare.Run(ctx, tables, l.sides)
+	if err != nil {
+		return verdict{}, err
+	}
+	if err := compare.Print(l.out, results, l.sides); err != nil {
+		return verdict{}, err
+	}
+	compare.Explain(ctx, l.out, results, l.sides)
+	h.differ = slices.ContainsFunc(results, func(r compare.Result) bool { return !r.Equal() })
+	return h.verdict, nil
+}
+
+// remove drops the databases; the daemon has been stopped.
+func (l *life) remove(ctx context.Context) error {
+	if l.keep {
+		return nil
+	}
+	return errors.Join(
+		compare.Exec(ctx, l.source.URL, fmt.Sprintf("SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = '%s'", l.name)),
+		compare.Exec(ctx, l.source.URL, "DROP DATABASE IF EXISTS "+l.name+" WITH (FORCE)"),
+		compare.Exec(ctx, l.source.URL, "DROP DATABASE IF EXISTS "+l.name+"_copy WITH (FORCE)"))
+}
