@@ -1,51 +1,20 @@
 package rest
 
 import (
-	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
-	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
-	"github.com/tailrace/tailrace/offsets"
 	"github.com/tailrace/tailrace/worker"
 )
-
-// scalar is a configuration value: JSON numbers and booleans are taken as their text, null is remembered as absent.
-type scalar struct {
-	text string
-	null bool
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (s *scalar) UnmarshalJSON(p []byte) error {
-	switch {
-	case bytes.Equal(p, []byte("null")):
-		s.null = true
-	case p[0] == '"':
-		return json.Unmarshal(p, &s.text)
-	case p[0] == '{' || p[0] == '[':
-		return errors.New("a configuration value must be a string")
-	default:
-		s.text = string(p)
-	}
-	return nil
-}
-
-func texts(m map[string]scalar) map[string]string {
-	out := make(map[string]string, len(m))
-	for k, v := range m {
-		if !v.null {
-			out[k] = v.text
-		}
-	}
-	return out
-}
 
 type taskID struct {
 	Connector string `json:"connector"`
@@ -95,52 +64,7 @@ func statusOf(st worker.Status) statusInfo {
 	return out
 }
 
-// connectors answers everything below /connectors.
-func (s *Server) connectors(q *request) {
-	if len(q.path) == 1 {
-		s.list(q)
-		return
-	}
-	name := q.path[1]
-	if len(q.path) == 2 {
-		s.connector(q, name)
-		return
-	}
-	switch q.path[2] {
-	case "config":
-		s.config(q, name)
-	case "status":
-		if q.allow(http.MethodGet) {
-			st, err := s.w.Status(name)
-			if err != nil {
-				q.failed(err, "No status found for connector "+name)
-				return
-			}
-			q.answer(http.StatusOK, statusOf(st))
-		}
-	case "pause", "resume", "stop":
-		s.target(q, name)
-	case "restart":
-		s.restart(q, name)
-	case "tasks":
-		s.tasks(q, name)
-	case "topics":
-		s.topics(q, name)
-	case "offsets":
-		s.offsets(q, name)
-	default:
-		q.notFound()
-	}
-}
-
 func (s *Server) list(q *request) {
-	if !q.allow(http.MethodGet, http.MethodPost) {
-		return
-	}
-	if q.r.Method == http.MethodPost {
-		s.create(q)
-		return
-	}
 	names := s.w.Names()
 	expand, ok := q.r.URL.Query()["expand"]
 	if !ok {
@@ -150,22 +74,27 @@ func (s *Server) list(q *request) {
 		q.answer(http.StatusOK, names)
 		return
 	}
-	out := map[string]map[string]any{}
+	type expansion struct {
+		Status *statusInfo    `json:"status,omitempty"`
+		Info   *connectorInfo `json:"info,omitempty"`
+	}
+	out := map[string]expansion{}
 	for _, n := range names {
 		st, err1 := s.w.Status(n)
 		in, err2 := s.w.Info(n)
 		if err1 != nil || err2 != nil { // deleted meanwhile
 			continue
 		}
-		out[n] = map[string]any{}
-		for _, e := range expand {
-			switch e {
-			case "status":
-				out[n]["status"] = statusOf(st)
-			case "info":
-				out[n]["info"] = s.info(in)
-			}
+		var e expansion
+		if slices.Contains(expand, "status") {
+			v := statusOf(st)
+			e.Status = &v
 		}
+		if slices.Contains(expand, "info") {
+			v := s.info(in)
+			e.Info = &v
+		}
+		out[n] = e
 	}
 	q.answer(http.StatusOK, out)
 }
@@ -179,203 +108,259 @@ func (s *Server) create(q *request) {
 	if !q.body(&body) {
 		return
 	}
-	cfg := texts(body.Config)
-	if body.Name == "" {
-		body.Name = cfg["name"]
+	cfg, problems := texts(body.Config)
+	if len(problems) > 0 {
+		q.invalid(problems, nil)
+		return
 	}
-	switch {
-	case body.Name == "":
-		fail(q.w, http.StatusBadRequest, "the body has no name")
-	case cfg["name"] != "" && cfg["name"] != body.Name:
-		fail(q.w, http.StatusBadRequest, "Connector name configuration ("+cfg["name"]+") doesn't match connector name in the URL ("+body.Name+")")
-	case body.State != "" && body.State != "RUNNING" && body.State != "PAUSED" && body.State != "STOPPED":
+	name := strings.TrimSpace(body.Name)
+	if name == "" {
+		name = strings.TrimSpace(cfg["name"])
+	}
+	states := []string{"", string(worker.Running), string(worker.Paused), string(worker.Stopped)}
+	switch target := strings.ToUpper(body.State); {
+	case name == "":
+		q.invalid([]config.Problem{{Key: "name", Message: "String may not be empty"}}, map[string]string{"name": ""})
+	case !slices.Contains(states, target):
 		fail(q.w, http.StatusBadRequest, "initial_state "+quoted(body.State)+" is not one of RUNNING, PAUSED, STOPPED")
-	default:
-		info, err := s.w.Create(q.r.Context(), body.Name, cfg, worker.State(body.State))
+	case s.acceptable(q, name, cfg, nil):
+		info, err := s.w.Create(q.r.Context(), name, cfg, worker.State(target))
 		if errors.Is(err, worker.ErrExists) {
-			fail(q.w, http.StatusConflict, "Connector "+body.Name+" already exists")
+			fail(q.w, http.StatusConflict, "Connector "+name+" already exists")
 			return
 		}
-		if err != nil {
-			q.failed(err, "Connector "+body.Name+" not found")
-			return
-		}
-		q.w.Header().Set("Location", "/connectors/"+url.PathEscape(body.Name))
-		q.answer(http.StatusCreated, s.info(info))
+		s.configured(q, info, true, cfg, err)
 	}
 }
 
-func (s *Server) connector(q *request, name string) {
-	if !q.allow(http.MethodGet, http.MethodDelete) {
-		return
-	}
-	if q.r.Method == http.MethodDelete {
-		if err := s.w.Delete(q.r.Context(), name); err != nil {
-			q.failed(err, "Connector "+name+" not found")
-			return
-		}
-		q.w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	info, err := s.w.Info(name)
-	if err != nil {
-		q.failed(err, "Connector "+name+" not found")
-		return
-	}
-	q.answer(http.StatusOK, s.info(info))
-}
-
-func (s *Server) config(q *request, name string) {
-	if !q.allow(http.MethodGet, http.MethodPut, http.MethodPatch) {
-		return
-	}
-	if q.r.Method == http.MethodGet {
-		info, err := s.w.Info(name)
-		if err != nil {
-			q.failed(err, "Connector "+name+" not found")
-			return
-		}
-		q.answer(http.StatusOK, s.redact(info.Config))
-		return
-	}
-	var body map[string]scalar
-	if !q.body(&body) {
-		return
-	}
-	old, oldErr := s.w.Info(name)
-	cfg := texts(body)
-	if q.r.Method == http.MethodPatch {
-		if oldErr != nil {
-			q.failed(oldErr, "Connector "+name+" not found")
-			return
-		}
-		merged := old.Config
-		for k, v := range body {
-			if v.null {
-				delete(merged, k)
-			} else {
-				merged[k] = v.text
-			}
-		}
-		cfg = merged
-	}
-	for k, v := range cfg { // a client that read a hidden secret and sends it back means the secret
-		if was, ok := old.Config[k]; ok && v == config.Hidden {
+// acceptable judges what the worker does not: that the name agrees, that there is a class, and that no secret is replaced
+// by what stands for it on display. It puts the secrets of old in the place of those. If something is wrong it answers
+// and returns false.
+func (s *Server) acceptable(q *request, name string, cfg, old map[string]string) bool {
+	hidden := s.redact(old)
+	for k, v := range cfg {
+		if was, ok := old[k]; ok && v == hidden[k] { // a client that sends back what it was shown means the secret
 			cfg[k] = was
+		}
+	}
+	for _, k := range slices.Sorted(maps.Keys(cfg)) {
+		if strings.Contains(cfg[k], config.Hidden) {
+			q.invalid([]config.Problem{{Key: k, Message: "the value is what stands for a secret on display; send the secret itself, or a placeholder for it"}}, nil)
+			return false
 		}
 	}
 	if n := cfg["name"]; n != "" && n != name {
 		fail(q.w, http.StatusBadRequest, "Connector name configuration ("+n+") doesn't match connector name in the URL ("+name+")")
-		return
+		return false
 	}
-	info, created, err := s.w.Put(q.r.Context(), name, cfg)
+	if cfg["connector.class"] == "" {
+		fail(q.w, http.StatusBadRequest, s.noClass(cfg))
+		return false
+	}
+	return true
+}
+
+// noClass is Kafka Connect's message for a configuration without connector.class.
+func (s *Server) noClass(cfg map[string]string) string {
+	var list []string
+	shown := s.redact(cfg)
+	for _, k := range slices.Sorted(maps.Keys(shown)) {
+		list = append(list, k+"="+shown[k])
+	}
+	return "Connector config {" + strings.Join(list, ", ") + "} contains no connector type"
+}
+
+// configured answers a change of a connector's configuration to cfg.
+func (s *Server) configured(q *request, info worker.Info, created bool, cfg map[string]string, err error) {
+	var invalid *worker.InvalidError
+	switch {
+	case errors.As(err, &invalid):
+		q.invalid(invalid.Problems, s.redact(cfg))
+	case err != nil:
+		q.failed(err, "Connector "+info.Name+" not found")
+	case created:
+		scheme := "http://"
+		if q.r.TLS != nil {
+			scheme = "https://"
+		}
+		q.w.Header().Set("Location", scheme+q.r.Host+"/connectors/"+url.PathEscape(info.Name))
+		q.answer(http.StatusCreated, s.info(info))
+	default:
+		q.answer(http.StatusOK, s.info(info))
+	}
+}
+
+// find returns the connector of the path, or answers that there is none.
+func (s *Server) find(q *request) (worker.Info, bool) {
+	info, err := s.w.Info(q.name())
 	if err != nil {
-		q.failed(err, "Connector "+name+" not found")
-		return
+		q.failed(err, "Connector "+q.name()+" not found")
+		return info, false
 	}
-	status := http.StatusOK
-	if created {
-		status = http.StatusCreated
-		q.w.Header().Set("Location", "/connectors/"+url.PathEscape(name))
-	}
-	q.answer(status, s.info(info))
+	return info, true
 }
 
-func (s *Server) target(q *request, name string) {
-	if !q.allow(http.MethodPut) {
-		return
+func (s *Server) connector(q *request) {
+	if info, ok := s.find(q); ok {
+		q.answer(http.StatusOK, s.info(info))
 	}
-	target, status := worker.Paused, http.StatusAccepted
-	switch q.path[2] {
-	case "resume":
-		target = worker.Running
-	case "stop":
-		target, status = worker.Stopped, http.StatusNoContent
-	}
-	if err := s.w.SetState(q.r.Context(), name, target); err != nil {
-		q.failed(err, "Unknown connector "+name)
-		return
-	}
-	q.w.WriteHeader(status)
 }
 
-func (s *Server) restart(q *request, name string) {
-	if !q.allow(http.MethodPost) {
+func (s *Server) remove(q *request) {
+	defer s.edits.lock(q.name())()
+	if err := s.w.Delete(q.r.Context(), q.name()); err != nil {
+		q.failed(err, "Connector "+q.name()+" not found")
 		return
 	}
+	q.done(http.StatusNoContent)
+}
+
+func (s *Server) config(q *request) {
+	if info, ok := s.find(q); ok {
+		q.answer(http.StatusOK, s.redact(info.Config))
+	}
+}
+
+func (s *Server) putConfig(q *request) {
+	var body map[string]scalar
+	if !q.body(&body) {
+		return
+	}
+	cfg, problems := texts(body)
+	if len(problems) > 0 {
+		q.invalid(problems, nil)
+		return
+	}
+	defer s.edits.lock(q.name())()
+	old, err := s.w.Info(q.name())
+	if err != nil && !errors.Is(err, worker.ErrNotFound) {
+		q.failed(err, "")
+		return
+	}
+	if s.acceptable(q, q.name(), cfg, old.Config) {
+		info, created, err := s.w.Put(q.r.Context(), q.name(), cfg)
+		s.configured(q, info, created, cfg, err)
+	}
+}
+
+// patchConfig merges: null removes a property.
+func (s *Server) patchConfig(q *request) {
+	var body map[string]scalar
+	if !q.body(&body) {
+		return
+	}
+	defer s.edits.lock(q.name())()
+	old, ok := s.find(q)
+	if !ok {
+		return
+	}
+	cfg := maps.Clone(old.Config)
+	for k, v := range body {
+		if v.null {
+			delete(cfg, k)
+		} else {
+			cfg[k] = v.text
+		}
+	}
+	if s.acceptable(q, q.name(), cfg, old.Config) {
+		info, _, err := s.w.Put(q.r.Context(), q.name(), cfg)
+		s.configured(q, info, false, cfg, err)
+	}
+}
+
+func (s *Server) status(q *request) {
+	st, err := s.w.Status(q.name())
+	if err != nil {
+		q.failed(err, "No status found for connector "+q.name())
+		return
+	}
+	q.answer(http.StatusOK, statusOf(st))
+}
+
+// target makes the handler that gives a connector a target state.
+func (s *Server) target(state worker.State, status int) func(*request) {
+	return func(q *request) {
+		if err := s.w.SetState(q.r.Context(), q.name(), state); err != nil {
+			q.failed(err, "Unknown connector "+q.name())
+			return
+		}
+		q.done(status)
+	}
+}
+
+func (s *Server) restart(q *request) {
 	include := strings.EqualFold(q.r.URL.Query().Get("includeTasks"), "true")
 	only := strings.EqualFold(q.r.URL.Query().Get("onlyFailed"), "true")
-	st, err := s.w.Restart(q.r.Context(), name, include, only)
+	st, err := s.w.Restart(q.r.Context(), q.name(), include, only)
 	if err != nil {
-		q.failed(err, "Unknown connector: "+name)
+		q.failed(err, "Unknown connector: "+q.name())
 		return
 	}
 	if include || only {
 		q.answer(http.StatusAccepted, statusOf(st))
 		return
 	}
-	q.w.WriteHeader(http.StatusNoContent)
+	q.done(http.StatusNoContent)
 }
 
-func (s *Server) tasks(q *request, name string) {
-	info, err := s.w.Info(name)
-	if err != nil {
-		q.failed(err, "Connector "+name+" not found")
+func (s *Server) tasks(q *request) {
+	info, ok := s.find(q)
+	if !ok {
 		return
 	}
-	if len(q.path) == 3 {
-		if !q.allow(http.MethodGet) {
-			return
-		}
-		type task struct {
-			ID     taskID            `json:"id"`
-			Config map[string]string `json:"config"`
-		}
-		out := []task{}
-		for _, t := range info.Tasks {
-			out = append(out, task{taskID{name, t}, s.redact(info.Config)})
-		}
-		q.answer(http.StatusOK, out)
-		return
+	type task struct {
+		ID     taskID            `json:"id"`
+		Config map[string]string `json:"config"`
 	}
-	id, err := strconv.Atoi(q.path[3])
-	if err != nil || len(q.path) != 5 {
-		q.notFound()
-		return
+	out := []task{}
+	for _, t := range info.Tasks {
+		out = append(out, task{taskID{info.Name, t}, s.redact(info.Config)})
 	}
-	switch q.path[4] {
-	case "status":
-		st, err := s.w.Status(name)
-		if err != nil || id < 0 || id >= len(st.Tasks) {
-			fail(q.w, http.StatusNotFound, fmt.Sprintf("No status found for task %s-%d", name, id))
-			return
-		}
-		q.answer(http.StatusOK, statusOf(st).Tasks[id])
-	case "restart":
-		if !q.allow(http.MethodPost) {
-			return
-		}
-		if err := s.w.RestartTask(q.r.Context(), name, id); err != nil {
-			q.failed(err, fmt.Sprintf("Unknown task: %s-%d", name, id))
-			return
-		}
-		q.w.WriteHeader(http.StatusNoContent)
-	default:
-		q.notFound()
-	}
+	q.answer(http.StatusOK, out)
 }
 
-func (s *Server) topics(q *request, name string) {
-	if len(q.path) == 4 && q.path[3] == "reset" { // what a connector uses follows from the log: nothing is tracked
-		if q.allow(http.MethodPut) {
-			q.w.WriteHeader(http.StatusAccepted)
-		}
+// task returns the number of a task in the path, or answers that there is no such path.
+func (q *request) task() (int, bool) {
+	id, err := strconv.Atoi(q.args[1])
+	if err != nil || id < 0 {
+		q.notFound()
+		return 0, false
+	}
+	return id, true
+}
+
+func (s *Server) taskStatus(q *request) {
+	id, ok := q.task()
+	if !ok {
 		return
 	}
-	if !q.allow(http.MethodGet) {
+	st, err := s.w.Status(q.name())
+	if err != nil || id >= len(st.Tasks) {
+		fail(q.w, http.StatusNotFound, fmt.Sprintf("No status found for task %s-%d", q.name(), id))
 		return
 	}
-	names, err := s.w.Topics(q.r.Context(), name)
+	q.answer(http.StatusOK, statusOf(st).Tasks[id])
+}
+
+func (s *Server) restartTask(q *request) {
+	id, ok := q.task()
+	if !ok {
+		return
+	}
+	if _, err := s.w.Info(q.name()); err != nil {
+		q.failed(err, "Unknown connector: "+q.name())
+		return
+	}
+	if err := s.w.RestartTask(q.r.Context(), q.name(), id); err != nil {
+		q.failed(err, fmt.Sprintf("Unknown task: %s-%d", q.name(), id))
+		return
+	}
+	q.done(http.StatusNoContent)
+}
+
+// topics answers the topics of a connector; one that does not exist has none.
+func (s *Server) topics(q *request) {
+	names, err := s.w.Topics(q.r.Context(), q.name())
 	if err != nil && !errors.Is(err, worker.ErrNotFound) {
 		q.failed(err, "")
 		return
@@ -383,117 +368,22 @@ func (s *Server) topics(q *request, name string) {
 	if names == nil {
 		names = []string{}
 	}
-	q.answer(http.StatusOK, map[string]any{name: map[string]any{"topics": names}})
+	type topics struct {
+		Topics []string `json:"topics"`
+	}
+	q.answer(http.StatusOK, map[string]topics{q.name(): {names}})
 }
 
-// offsetBody is one offset as Kafka Connect's API has it.
-type offsetBody struct {
-	Partition json.RawMessage `json:"partition"`
-	Offset    json.RawMessage `json:"offset"`
+// edits are locks for the names of connectors: reading a configuration and writing it back is one step for others. Names
+// may share a lock.
+type edits struct {
+	seed  maphash.Seed
+	locks [64]sync.Mutex
 }
 
-type offsetsBody struct {
-	Offsets []offsetBody `json:"offsets"`
-}
-
-func (s *Server) offsets(q *request, name string) {
-	if !q.allow(http.MethodGet, http.MethodPatch, http.MethodDelete) {
-		return
-	}
-	info, err := s.w.Info(name)
-	if err != nil {
-		q.failed(err, "Connector "+name+" not found")
-		return
-	}
-	ctx := q.r.Context()
-	switch q.r.Method {
-	case http.MethodGet:
-		list, err := s.w.Offsets(name)
-		if err != nil {
-			q.failed(err, "Connector "+name+" not found")
-			return
-		}
-		out := offsetsBody{Offsets: []offsetBody{}}
-		for _, o := range list {
-			out.Offsets = append(out.Offsets, offsetBody{partitionOf(info.Type, o.Origin), json.RawMessage(o.Position)})
-		}
-		q.answer(http.StatusOK, out)
-	case http.MethodDelete:
-		if err := s.w.ResetOffsets(ctx, name); err != nil {
-			q.failed(err, "Connector "+name+" not found")
-			return
-		}
-		q.answer(http.StatusOK, map[string]string{"message": "The offsets for this connector have been reset successfully"})
-	default:
-		var body offsetsBody
-		if !q.body(&body) {
-			return
-		}
-		list, err := originsOf(info.Type, body)
-		if err != nil {
-			fail(q.w, http.StatusBadRequest, err.Error())
-			return
-		}
-		if err := s.w.AlterOffsets(ctx, name, list); err != nil {
-			q.failed(err, "Connector "+name+" not found")
-			return
-		}
-		q.answer(http.StatusOK, map[string]string{"message": "The offsets for this connector have been altered successfully"})
-	}
-}
-
-type sinkPartition struct {
-	Topic     *string `json:"kafka_topic"`
-	Partition *int32  `json:"kafka_partition"`
-}
-
-// partitionOf shows an origin as Kafka Connect's partition object.
-func partitionOf(kind, origin string) json.RawMessage {
-	var v any = map[string]string{"server": origin}
-	if name, p, err := offsets.ParseLane(origin); kind == "sink" && err == nil {
-		v = sinkPartition{&name, &p}
-	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		return json.RawMessage("null")
-	}
-	return b
-}
-
-// originsOf reads a body of PATCH offsets.
-func originsOf(kind string, body offsetsBody) ([]offsets.Offset, error) {
-	if len(body.Offsets) == 0 {
-		return nil, errors.New("Partitions / offsets need to be provided for an alter offsets request")
-	}
-	var list []offsets.Offset
-	for i, o := range body.Offsets {
-		origin := ""
-		if kind == "sink" {
-			var p sinkPartition
-			if err := json.Unmarshal(o.Partition, &p); err != nil || p.Topic == nil || p.Partition == nil {
-				return nil, fmt.Errorf("offset %d: the partition of a sink is {\"kafka_topic\":..,\"kafka_partition\":..}", i)
-			}
-			origin = offsets.Lane(*p.Topic, *p.Partition)
-		} else {
-			var p struct{ Server string }
-			if err := json.Unmarshal(o.Partition, &p); err != nil || p.Server == "" {
-				return nil, fmt.Errorf("offset %d: the partition of a source is {\"server\":topic.prefix}", i)
-			}
-			origin = p.Server
-		}
-		off := offsets.Offset{Origin: origin}
-		if t := bytes.TrimSpace(o.Offset); len(t) > 0 && !bytes.Equal(t, []byte("null")) {
-			if t[0] != '{' {
-				return nil, fmt.Errorf("offset %d is not an object", i)
-			}
-			off.Position = change.Position(t)
-		}
-		if kind == "sink" && off.Position != nil {
-			if _, err := offsets.ParseLogPosition(off.Position); err != nil {
-				return nil, err
-			}
-		}
-		list = append(list, off)
-	}
-	return list, nil
+// lock blocks until nobody else edits the connector and returns what ends the edit.
+func (e *edits) lock(name string) (unlock func()) {
+	mu := &e.locks[maphash.String(e.seed, name)%uint64(len(e.locks))]
+	mu.Lock()
+	return mu.Unlock
 }

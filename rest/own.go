@@ -1,12 +1,9 @@
 package rest
 
 import (
-	"encoding/json"
 	"net/http"
-	"strconv"
 	"time"
 
-	"github.com/tailrace/tailrace/internal/jsontext"
 	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/worker"
 )
@@ -50,9 +47,18 @@ type TaskInfo struct {
 
 // SnapshotInfo is the state of a snapshot: rows copied, rows there are in all (-1: unknown).
 type SnapshotInfo struct {
-	Rows      int64 `json:"rows"`
-	Total     int64 `json:"total"`
-	Completed bool  `json:"completed"`
+	Rows      int64       `json:"rows"`
+	Total     int64       `json:"total"`
+	Completed bool        `json:"completed"`
+	Tables    []TableInfo `json:"tables,omitempty"`
+}
+
+// TableInfo is the state of one table in a snapshot.
+type TableInfo struct {
+	Table string         `json:"table"` // schema.table
+	Rows  int64          `json:"rows"`
+	Total int64          `json:"total"` // estimated; -1: unknown
+	State snapshot.State `json:"state"`
 }
 
 // StatusInfo is one connector of /tailrace/status.
@@ -70,57 +76,15 @@ func snapshotInfo(p *snapshot.Progress) *SnapshotInfo {
 		return nil
 	}
 	done, total := p.Rows()
-	return &SnapshotInfo{done, total, p.Completed}
+	i := &SnapshotInfo{Rows: done, Total: total, Completed: p.Completed}
+	for _, t := range p.Tables {
+		i.Tables = append(i.Tables, TableInfo{t.Table.String(), t.Rows, t.Estimated, t.State})
+	}
+	return i
 }
 
-// own answers everything below /tailrace.
-func (s *Server) own(q *request) {
-	if len(q.path) != 2 {
-		q.notFound()
-		return
-	}
-	if !q.allow(http.MethodGet) {
-		return
-	}
-	ctx := q.r.Context()
-	switch q.path[1] {
-	case "status":
-		q.answer(http.StatusOK, s.statuses())
-	case "topics":
-		list, err := s.w.TopicList(ctx)
-		if err != nil {
-			q.failed(err, "")
-			return
-		}
-		out := []TopicInfo{}
-		for _, t := range list {
-			i := TopicInfo{Topic: t.Name, Partitions: len(t.Partitions), Start: t.Partitions[0].Start, End: t.Partitions[0].End}
-			for _, p := range t.Partitions {
-				i.Records += p.Records
-				i.Bytes += p.Bytes
-			}
-			out = append(out, i)
-		}
-		q.answer(http.StatusOK, out)
-	case "lag":
-		list, err := s.w.Lag(ctx)
-		if err != nil {
-			q.failed(err, "")
-			return
-		}
-		out := []LagInfo{}
-		for _, l := range list {
-			out = append(out, LagInfo(l))
-		}
-		q.answer(http.StatusOK, out)
-	case "records":
-		s.records(q)
-	default:
-		q.notFound()
-	}
-}
-
-func (s *Server) statuses() []StatusInfo {
+// statuses answers everything there is to say about connectors and tasks.
+func (s *Server) statuses(q *request) {
 	out := []StatusInfo{}
 	for _, name := range s.w.Names() {
 		st, err := s.w.Status(name)
@@ -129,87 +93,49 @@ func (s *Server) statuses() []StatusInfo {
 		}
 		i := StatusInfo{Name: name, Type: st.Type, State: st.State, Code: st.Code, Trace: st.Trace, Tasks: []TaskInfo{}}
 		for _, t := range st.Tasks {
-			ti := TaskInfo{t.ID, t.State, t.Code, t.Trace, t.Events, t.Batches, t.Bytes, t.Rejected, t.Retries, t.LagMS, nil, snapshotInfo(t.Snapshot), t.Gauges}
-			if !t.Last.IsZero() {
-				ti.Last = &t.Last
-			}
-			i.Tasks = append(i.Tasks, ti)
+			i.Tasks = append(i.Tasks, taskInfo(t))
 		}
 		out = append(out, i)
 	}
-	return out
+	q.answer(http.StatusOK, out)
 }
 
-// flushEvery is how long records may wait in the buffer of a client that follows.
-const flushEvery = 50 * time.Millisecond
+func taskInfo(t worker.TaskStatus) TaskInfo {
+	i := TaskInfo{ID: t.ID, State: t.State, Code: t.Code, Trace: t.Trace, Events: t.Events, Batches: t.Batches, Bytes: t.Bytes,
+		Rejected: t.Rejected, Retries: t.Retries, LagMS: t.LagMS, Snapshot: snapshotInfo(t.Snapshot), Gauges: t.Gauges}
+	if !t.Last.IsZero() {
+		i.Last = &t.Last
+	}
+	return i
+}
 
-// records streams records as JSON lines until the present end, or until the client goes.
-func (s *Server) records(q *request) {
-	v := q.r.URL.Query()
-	req := worker.TailRequest{Topics: v["topic"], From: v.Get("from"), Until: v.Get("until")}
-	if len(req.Topics) == 0 {
-		fail(q.w, http.StatusBadRequest, "topic is required")
+func (s *Server) topicList(q *request) {
+	list, err := s.w.TopicList(q.r.Context())
+	if err != nil {
+		q.failed(err, "")
 		return
 	}
-	rc := http.NewResponseController(q.w)
-	_ = rc.SetWriteDeadline(time.Time{}) // a stream has no end; not every writer has deadlines
-	var buf []byte
-	started, last := false, time.Time{}
-	err := s.w.Tail(q.r.Context(), req, func(r *worker.TailRecord) error {
-		if !started {
-			started = true
-			q.w.Header().Set("Content-Type", "application/x-ndjson")
-			q.w.WriteHeader(http.StatusOK)
+	out := []TopicInfo{}
+	for _, t := range list {
+		i := TopicInfo{Topic: t.Name, Partitions: len(t.Partitions), Start: t.Partitions[0].Start, End: t.Partitions[0].End}
+		for _, p := range t.Partitions {
+			i.Records += p.Records
+			i.Bytes += p.Bytes
 		}
-		buf = appendRecord(buf[:0], r)
-		if _, err := q.w.Write(buf); err != nil {
-			return err
-		}
-		if now := s.opt.Now(); req.Until == "" && now.Sub(last) > flushEvery {
-			last = now
-			return rc.Flush()
-		}
-		return nil
-	})
-	switch {
-	case err != nil && !started && q.r.Context().Err() == nil:
-		q.failed(err, err.Error())
-	case err != nil && q.r.Context().Err() == nil:
-		s.opt.Logger.Warn("records were cut short", "error", err)
-		panic(http.ErrAbortHandler) // the client must not take it for the end
-	case !started:
-		q.w.Header().Set("Content-Type", "application/x-ndjson")
-		q.w.WriteHeader(http.StatusOK)
+		out = append(out, i)
 	}
+	q.answer(http.StatusOK, out)
 }
 
-// appendRecord appends a record as one line of JSON. Key and value are put in as they are: they are JSON.
-func appendRecord(dst []byte, r *worker.TailRecord) []byte {
-	dst = jsontext.AppendString(append(dst, `{"topic":`...), []byte(r.Topic))
-	dst = strconv.AppendInt(append(dst, `,"partition":`...), int64(r.Partition), 10)
-	dst = strconv.AppendInt(append(dst, `,"offset":`...), r.Offset, 10)
-	dst = strconv.AppendInt(append(dst, `,"timestamp":`...), r.Timestamp, 10)
-	dst = appendJSON(append(dst, `,"key":`...), r.Key)
-	dst = appendJSON(append(dst, `,"value":`...), r.Value)
-	dst = append(dst, `,"headers":[`...)
-	for i, h := range r.Headers {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = jsontext.AppendString(append(dst, `{"key":`...), []byte(h.Key))
-		dst = appendJSON(append(dst, `,"value":`...), h.Value)
-		dst = append(dst, '}')
+func (s *Server) lag(q *request) {
+	list, err := s.w.Lag(q.r.Context())
+	if err != nil {
+		q.failed(err, "")
+		return
 	}
-	return append(dst, "]}\n"...)
-}
-
-// appendJSON appends p as it is if it is JSON, otherwise as a string.
-func appendJSON(dst, p []byte) []byte {
-	switch {
-	case p == nil:
-		return append(dst, "null"...)
-	case json.Valid(p):
-		return append(dst, p...)
+	out := []LagInfo{}
+	for _, l := range list {
+		out = append(out, LagInfo(l))
 	}
-	return jsontext.AppendString(dst, p)
+	q.answer(http.StatusOK, out)
 }

@@ -1,12 +1,13 @@
 package rest
 
 import (
-	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/worker"
 )
 
 type pluginInfo struct {
@@ -15,40 +16,37 @@ type pluginInfo struct {
 	Version string `json:"version"`
 }
 
-// plugins answers everything below /connector-plugins.
 func (s *Server) plugins(q *request) {
-	switch {
-	case len(q.path) == 1:
-		if !q.allow(http.MethodGet) {
-			return
+	all := q.r.URL.Query().Get("connectorsOnly") == "false"
+	out := []pluginInfo{}
+	for _, p := range s.w.Plugins() {
+		if all || p.Type != "transformation" {
+			out = append(out, pluginInfo{p.Class, p.Type, p.Version})
 		}
-		all := q.r.URL.Query().Get("connectorsOnly") == "false"
-		out := []pluginInfo{}
-		for _, p := range s.w.Plugins() {
-			if all || p.Type != "transformation" {
-				out = append(out, pluginInfo{p.Class, p.Type, p.Version})
-			}
-		}
-		q.answer(http.StatusOK, out)
-	case len(q.path) == 3 && q.path[2] == "config":
-		if !q.allow(http.MethodGet) {
-			return
-		}
-		keys, ok := s.w.Keys(q.path[1])
-		if !ok {
-			fail(q.w, http.StatusNotFound, "Unknown plugin "+q.path[1]+".")
-			return
-		}
-		out := []keyInfo{}
-		for i, k := range keys {
-			out = append(out, describe(k, i))
-		}
-		q.answer(http.StatusOK, out)
-	case len(q.path) == 4 && q.path[2] == "config" && q.path[3] == "validate":
-		s.validate(q)
-	default:
-		q.notFound()
 	}
+	q.answer(http.StatusOK, out)
+}
+
+// keys returns the properties of a plugin in the path, which clients may call by its class name without "Connector".
+func (s *Server) keys(name string) ([]config.Key, bool) {
+	keys, ok := s.w.Keys(name)
+	if !ok {
+		keys, ok = s.w.Keys(name + "Connector")
+	}
+	return keys, ok
+}
+
+func (s *Server) pluginConfig(q *request) {
+	keys, ok := s.keys(q.name())
+	if !ok {
+		fail(q.w, http.StatusNotFound, "Unknown plugin "+q.name()+".")
+		return
+	}
+	out := []keyInfo{}
+	for i, k := range keys {
+		out = append(out, describe(k, i))
+	}
+	q.answer(http.StatusOK, out)
 }
 
 type keyInfo struct {
@@ -59,18 +57,19 @@ type keyInfo struct {
 	Importance string   `json:"importance"`
 	Doc        string   `json:"documentation"`
 	Group      string   `json:"group"`
+	Order      int      `json:"order_in_group"`
 	Width      string   `json:"width"`
 	Display    string   `json:"display_name"`
 	Dependents []string `json:"dependents"`
-	Order      int      `json:"order_in_group"`
 }
 
 func describe(k config.Key, order int) keyInfo {
 	i := keyInfo{Name: k.Name, Type: k.Type, Required: k.Required, Importance: "MEDIUM", Doc: k.Doc, Group: "Common",
 		Width: "MEDIUM", Display: k.Name, Dependents: []string{}, Order: order + 1}
-	if k.Required {
+	switch {
+	case k.Required:
 		i.Importance = "HIGH"
-	} else {
+	case k.Default != "" || k.Type == "LIST":
 		i.Default = &k.Default
 	}
 	return i
@@ -89,18 +88,27 @@ type configInfo struct {
 	Value      valueInfo `json:"value"`
 }
 
+type validation struct {
+	Name   string       `json:"name"`
+	Errors int          `json:"error_count"` // values with errors
+	Groups []string     `json:"groups"`
+	Values []configInfo `json:"configs"`
+}
+
+// validate judges a configuration and answers 200 also when it is wrong. It touches no server.
 func (s *Server) validate(q *request) {
-	if !q.allow(http.MethodPut) {
-		return
-	}
 	var body map[string]scalar
 	if !q.body(&body) {
 		return
 	}
-	props := texts(body)
+	props, nulls := texts(body)
 	class := props["connector.class"]
 	if class == "" {
-		fail(q.w, http.StatusBadRequest, "Included connector type (null) does not match request type ("+q.path[1]+")")
+		fail(q.w, http.StatusBadRequest, s.noClass(props))
+		return
+	}
+	if s.differ(q.name(), class) {
+		fail(q.w, http.StatusBadRequest, "Included connector type "+class+" does not match request type "+q.name())
 		return
 	}
 	v, err := s.w.Validate(q.r.Context(), class, props)
@@ -108,26 +116,46 @@ func (s *Server) validate(q *request) {
 		fail(q.w, http.StatusBadRequest, "Failed to find any class that implements Connector and which name matches "+class)
 		return
 	}
-	shown := config.Redact(props, v.Keys)
-	out := struct {
-		Name   string       `json:"name"`
-		Errors int          `json:"error_count"`
-		Groups []string     `json:"groups"`
-		Values []configInfo `json:"configs"`
-	}{Name: class, Groups: []string{"Common"}, Values: []configInfo{}}
-	errs := map[string][]string{}
-	for _, p := range v.Problems {
-		errs[p.Key] = append(errs[p.Key], p.Message)
+	q.answer(http.StatusOK, validated(class, props, v, nulls))
+}
+
+// differ reports whether two names are those of two plugins.
+func (s *Server) differ(a, b string) bool {
+	x, ok := named(s.w, a)
+	y, too := named(s.w, b)
+	return ok && too && x != y
+}
+
+// named finds a plugin by its alias, its class, or the class's simple name with or without "Connector".
+func named(w *worker.Worker, name string) (worker.PluginInfo, bool) {
+	for _, p := range w.Plugins() {
+		simple := p.Class[strings.LastIndexByte(p.Class, '.')+1:]
+		if slices.Contains([]string{p.Name, p.Class, simple, strings.TrimSuffix(simple, "Connector")}, name) {
+			return p, true
+		}
 	}
-	out.Errors = len(errs)
-	keys := v.Keys
-	for k := range errs {
+	return worker.PluginInfo{}, false
+}
+
+func validated(class string, props map[string]string, v worker.Validation, more []config.Problem) validation {
+	shown := config.Redact(props, v.Keys)
+	errs := map[string][]string{}
+	for _, p := range slices.Concat(v.Problems, more) {
+		errs[p.Key] = append(errs[p.Key], mistake(p, shown))
+	}
+	keys := slices.Clone(v.Keys)
+	if _, ok := props["name"]; !ok {
+		errs["name"] = append(errs["name"], mistake(config.Problem{Key: "name", Message: "is required"}, shown))
+	}
+	for _, k := range slices.Sorted(maps.Keys(errs)) { // also mistakes in what is no property of the plugin
 		if !slices.ContainsFunc(keys, func(d config.Key) bool { return d.Name == k }) {
 			keys = append(keys, config.Key{Name: k, Type: "STRING"})
 		}
 	}
+	out := validation{Name: class, Errors: len(errs), Groups: []string{"Common"}, Values: []configInfo{}}
 	for i, k := range keys {
-		val := valueInfo{Name: k.Name, Recommended: k.OneOf, Errors: errs[k.Name], Visible: true}
+		d := describe(k, i)
+		val := valueInfo{Name: k.Name, Value: d.Default, Recommended: k.OneOf, Errors: errs[k.Name], Visible: true}
 		if val.Recommended == nil {
 			val.Recommended = []string{}
 		}
@@ -136,62 +164,8 @@ func (s *Server) validate(q *request) {
 		}
 		if t, ok := shown[k.Name]; ok {
 			val.Value = &t
-		} else if !k.Required {
-			val.Value = &k.Default
 		}
-		out.Values = append(out.Values, configInfo{describe(k, i), val})
+		out.Values = append(out.Values, configInfo{d, val})
 	}
-	q.answer(http.StatusOK, out)
-}
-
-type loggerInfo struct {
-	Level    string `json:"level"`
-	Modified *int64 `json:"last_modified"`
-}
-
-// loggers answers /admin/loggers: there is one logger, root.
-func (s *Server) loggers(q *request) {
-	if len(q.path) < 2 || len(q.path) > 3 || q.path[1] != "loggers" {
-		q.notFound()
-		return
-	}
-	if len(q.path) == 2 {
-		if q.allow(http.MethodGet) {
-			q.answer(http.StatusOK, map[string]loggerInfo{"root": {Level: s.opt.Level.Level().String()}})
-		}
-		return
-	}
-	if !q.allow(http.MethodGet, http.MethodPut) {
-		return
-	}
-	if q.path[2] != "root" {
-		fail(q.w, http.StatusNotFound, "Logger "+q.path[2]+" not found.")
-		return
-	}
-	if q.r.Method == http.MethodGet {
-		q.answer(http.StatusOK, loggerInfo{Level: s.opt.Level.Level().String()})
-		return
-	}
-	var body struct {
-		Level *string `json:"level"`
-	}
-	if !q.body(&body) {
-		return
-	}
-	if body.Level == nil {
-		fail(q.w, http.StatusBadRequest, "Desired 'level' parameter was not specified in request.")
-		return
-	}
-	level, known := map[string]slog.Level{"TRACE": slog.LevelDebug, "DEBUG": slog.LevelDebug, "INFO": slog.LevelInfo, "WARN": slog.LevelWarn,
-		"ERROR": slog.LevelError, "FATAL": slog.LevelError, "OFF": slog.LevelError + 4}[strings.ToUpper(*body.Level)]
-	if !known {
-		fail(q.w, http.StatusNotFound, "invalid log level "+quoted(*body.Level)+".")
-		return
-	}
-	s.opt.Level.Set(level)
-	if q.r.URL.Query().Get("scope") == "cluster" {
-		q.w.WriteHeader(http.StatusNoContent)
-		return
-	}
-	q.answer(http.StatusOK, []string{"root"})
+	return out
 }

@@ -1,27 +1,27 @@
 package rest
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
+	"context"
+	"hash/maphash"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strconv"
+	"runtime/debug"
+	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/worker"
 )
 
-// maxBody bounds a request's body, in bytes.
-const maxBody = 1 << 20
+// requestTimeout bounds every request but a stream of records, as Kafka Connect does.
+const requestTimeout = 90 * time.Second
 
-// Options of a Server.
+// Options of a Server. All fields but Access are needed.
 type Options struct {
 	Access  Access
 	Level   *slog.LevelVar // of the root logger, which /admin/loggers shows and sets
@@ -32,174 +32,236 @@ type Options struct {
 
 // Server answers the API. It is safe for concurrent use.
 type Server struct {
-	w       *worker.Worker
-	opt     Options
-	metrics http.Handler
+	w        *worker.Worker
+	opt      Options
+	routes   []route
+	metrics  http.Handler
+	edits    edits
+	leveled  atomic.Int64  // when the level was last set, in milliseconds since the Unix epoch; 0: never
+	stopping chan struct{} // closed by Drain
+	drained  atomic.Bool
 }
 
 // New returns the handler of the whole API.
-func New(w *worker.Worker, opt Options) http.Handler {
+func New(w *worker.Worker, opt Options) *Server {
 	reg := prometheus.NewRegistry()
-	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{w})
-	s := &Server{w: w, opt: opt, metrics: promhttp.HandlerFor(reg, promhttp.HandlerOpts{})}
-	return opt.Access.guard(http.HandlerFunc(s.serve))
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), &collector{w, opt})
+	s := &Server{w: w, opt: opt, stopping: make(chan struct{})}
+	s.metrics = promhttp.HandlerFor(reg, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 4})
+	s.edits.seed = maphash.MakeSeed()
+	s.routes = s.table()
+	return s
 }
 
-// request is a request under way: its path in unescaped segments.
-type request struct {
-	w    http.ResponseWriter
-	r    *http.Request
-	path []string
+// Drain ends the streams of records that follow the log, which have no end of their own, and makes /readyz say that the
+// daemon is stopping. It is for http.Server.RegisterOnShutdown.
+func (s *Server) Drain() {
+	if s.drained.CompareAndSwap(false, true) {
+		close(s.stopping)
+	}
 }
 
-// serve routes by the escaped path, so that a name may hold a slash as %2F.
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
-	defer func() {
-		p := recover()
-		if p == http.ErrAbortHandler {
-			panic(p) // the connection is to be cut
+// table is the whole API. A star is one segment of the path, which may hold a slash as %2F.
+func (s *Server) table() []route {
+	return []route{
+		on("GET", "/", s.about),
+		on("GET", "/healthz", alive),
+		on("GET", "/readyz", s.ready),
+		on("GET", "/health", s.ready),
+		on("GET", "/metrics", func(q *request) { s.metrics.ServeHTTP(q.w, q.r) }),
+
+		on("GET", "/connectors", s.list),
+		on("POST", "/connectors", s.create),
+		on("GET", "/connectors/*", s.connector),
+		on("DELETE", "/connectors/*", s.remove),
+		on("GET", "/connectors/*/config", s.config),
+		on("PUT", "/connectors/*/config", s.putConfig),
+		on("PATCH", "/connectors/*/config", s.patchConfig),
+		on("GET", "/connectors/*/status", s.status),
+		on("PUT", "/connectors/*/pause", s.target(worker.Paused, http.StatusAccepted)),
+		on("PUT", "/connectors/*/resume", s.target(worker.Running, http.StatusAccepted)),
+		on("PUT", "/connectors/*/stop", s.target(worker.Stopped, http.StatusNoContent)),
+		on("POST", "/connectors/*/restart", s.restart),
+		on("GET", "/connectors/*/tasks", s.tasks),
+		on("GET", "/connectors/*/tasks/*/status", s.taskStatus),
+		on("POST", "/connectors/*/tasks/*/restart", s.restartTask),
+		on("GET", "/connectors/*/topics", s.topics),
+		on("PUT", "/connectors/*/topics/reset", func(q *request) { q.done(http.StatusAccepted) }), // nothing is tracked: the log knows
+		on("GET", "/connectors/*/offsets", s.offsets),
+		on("PATCH", "/connectors/*/offsets", s.alterOffsets),
+		on("DELETE", "/connectors/*/offsets", s.resetOffsets),
+
+		on("GET", "/connector-plugins", s.plugins),
+		on("GET", "/connector-plugins/*/config", s.pluginConfig),
+		on("PUT", "/connector-plugins/*/config/validate", s.validate),
+		on("GET", "/admin/loggers", s.loggers),
+		on("GET", "/admin/loggers/*", s.logger),
+		on("PUT", "/admin/loggers/*", s.setLogger),
+
+		on("GET", "/tailrace/status", s.statuses),
+		on("GET", "/tailrace/topics", s.topicList),
+		on("GET", "/tailrace/lag", s.lag),
+		on("GET", "/tailrace/records", s.records),
+	}
+}
+
+// route is one method of one path.
+type route struct {
+	method string
+	path   []string
+	serve  func(*request)
+}
+
+func on(method, path string, serve func(*request)) route {
+	return route{method, strings.Split(path[1:], "/"), serve}
+}
+
+// match returns what stands for the stars, false if the path is another one.
+func (rt route) match(path []string) ([]string, bool) {
+	if len(path) != len(rt.path) {
+		return nil, false
+	}
+	var args []string
+	for i, seg := range rt.path {
+		switch {
+		case seg == "*" && path[i] != "":
+			args = append(args, path[i])
+		case seg != path[i] || seg == "*":
+			return nil, false
 		}
-		if p != nil {
-			s.opt.Logger.Error("request panicked", "path", r.URL.Path, "panic", p)
-			fail(w, http.StatusInternalServerError, "internal error")
-		}
-	}()
-	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	q := &request{w: w, r: r}
+	}
+	return args, true
+}
+
+// is reports whether the route is that of the path.
+func (rt route) is(path ...string) bool { return slices.Equal(rt.path, path) }
+
+// ServeHTTP implements http.Handler. It routes by the escaped path, so that a name may hold a slash as %2F; a slash at the
+// end of a path means nothing.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	defer s.recovered(w, r)
+	if !s.opt.Access.admit(w, r) {
+		return
+	}
+	var path []string
 	for seg := range strings.SplitSeq(strings.Trim(r.URL.EscapedPath(), "/"), "/") {
 		u, err := url.PathUnescape(seg)
 		if err != nil {
 			fail(w, http.StatusBadRequest, "malformed path")
 			return
 		}
-		q.path = append(q.path, u)
+		path = append(path, u)
 	}
-	switch q.path[0] {
-	case "connectors":
-		s.connectors(q)
-	case "connector-plugins":
-		s.plugins(q)
-	case "admin":
-		s.loggers(q)
-	case "tailrace":
-		s.own(q)
-	default:
-		s.root(q)
+	method := r.Method
+	if method == http.MethodHead {
+		method = http.MethodGet // net/http leaves the body out
 	}
-}
-
-func (s *Server) root(q *request) {
-	if len(q.path) > 1 {
-		q.notFound()
-		return
-	}
-	if !q.allow(http.MethodGet, http.MethodHead) {
-		return
-	}
-	switch q.path[0] {
-	case "":
-		q.answer(http.StatusOK, map[string]string{"version": "3.9.0-tailrace-" + s.opt.Version, "commit": "tailrace", "kafka_cluster_id": "embedded"})
-	case "healthz":
-		q.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(q.w, "ok\n")
-	case "readyz", "health":
-		if _, err := s.w.TopicList(q.r.Context()); err != nil {
-			q.answer(http.StatusServiceUnavailable, map[string]string{"status": "unhealthy", "message": "the log does not answer: " + err.Error()})
+	var allowed []string
+	for _, rt := range s.routes {
+		args, ok := rt.match(path)
+		if ok && rt.method == method {
+			s.call(rt, w, r, args)
 			return
 		}
-		q.answer(http.StatusOK, map[string]string{"status": "healthy", "message": "Worker has completed startup and is ready to handle requests."})
-	case "metrics":
-		s.metrics.ServeHTTP(q.w, q.r)
-	default:
-		q.notFound()
-	}
-}
-
-// allow answers 405 unless the method is one of these.
-func (q *request) allow(methods ...string) bool {
-	for _, m := range methods {
-		if q.r.Method == m {
-			return true
+		if ok {
+			allowed = append(allowed, rt.method)
 		}
 	}
-	q.w.Header().Set("Allow", strings.Join(methods, ", "))
-	fail(q.w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
-	return false
+	refuse(w, r, allowed)
 }
 
-func (q *request) notFound() { fail(q.w, http.StatusNotFound, "HTTP 404 Not Found") }
-
-// answer writes v as JSON.
-func (q *request) answer(status int, v any) {
-	q.w.Header().Set("Content-Type", "application/json")
-	q.w.WriteHeader(status)
-	enc := json.NewEncoder(q.w)
-	enc.SetEscapeHTML(false)
-	_ = enc.Encode(v) // the client has gone
+// call serves a request that has found its route.
+func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request, args []string) {
+	if rt.is("tailrace", "records") {
+		rt.serve(&request{w, r, args})
+		return
+	}
+	if !rt.is("healthz") && !rt.is("metrics") && !acceptsJSON(r) {
+		fail(w, http.StatusNotAcceptable, "HTTP 406 Not Acceptable")
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), requestTimeout)
+	defer cancel()
+	r = r.WithContext(ctx)
+	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+	rt.serve(&request{w, r, args})
 }
 
-func fail(w http.ResponseWriter, status int, message string) {
-	q := &request{w: w}
-	q.answer(status, struct {
-		Code    int    `json:"error_code"`
-		Message string `json:"message"`
-	}{status, message})
+// refuse answers a request that has no route: allowed are the methods that its path does have.
+func refuse(w http.ResponseWriter, r *http.Request, allowed []string) {
+	if len(allowed) == 0 {
+		fail(w, http.StatusNotFound, "HTTP 404 Not Found")
+		return
+	}
+	if slices.Contains(allowed, http.MethodGet) {
+		allowed = append(allowed, http.MethodHead)
+	}
+	allow := strings.Join(append(allowed, http.MethodOptions), ", ")
+	w.Header().Set("Allow", allow)
+	if r.Method != http.MethodOptions {
+		fail(w, http.StatusMethodNotAllowed, "HTTP 405 Method Not Allowed")
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = w.Write([]byte(allow)) // the client may have gone
 }
 
-// body decodes the request's JSON body into v. It answers and returns false if it can't.
-func (q *request) body(v any) bool {
-	if t := q.r.Header.Get("Content-Type"); t != "" && !strings.HasPrefix(t, "application/json") {
-		fail(q.w, http.StatusUnsupportedMediaType, "HTTP 415 Unsupported Media Type")
-		return false
-	}
-	text, err := io.ReadAll(q.r.Body)
-	var tooLarge *http.MaxBytesError
-	if errors.As(err, &tooLarge) {
-		fail(q.w, http.StatusRequestEntityTooLarge, "the body is larger than "+strconv.Itoa(maxBody)+" bytes")
-		return false
-	}
-	if err == nil {
-		err = json.Unmarshal(text, v)
-	}
-	if err != nil {
-		fail(q.w, http.StatusBadRequest, "the body is not the JSON that this call takes: "+err.Error())
-		return false
-	}
-	return true
-}
-
-// failed answers an error of the worker. text is what Kafka Connect says when the connector does not exist.
-func (q *request) failed(err error, text string) {
-	var invalid *worker.InvalidError
-	switch {
-	case errors.As(err, &invalid):
-		fail(q.w, http.StatusBadRequest, invalidText(invalid))
-	case errors.Is(err, worker.ErrNotFound), errors.Is(err, topic.ErrNoTopic):
-		fail(q.w, http.StatusNotFound, text)
-	case errors.Is(err, worker.ErrNotStopped):
-		fail(q.w, http.StatusBadRequest, "Connectors must be in the STOPPED state before their offsets can be modified. This can be done for the specified connector by issuing a 'PUT' request to the '/connectors/"+q.path[1]+"/stop' endpoint")
+// recovered, when deferred, answers a panic: one bad request stops itself, never the daemon.
+func (s *Server) recovered(w http.ResponseWriter, r *http.Request) {
+	switch p := recover(); p {
+	case nil:
+	case http.ErrAbortHandler:
+		panic(p) // the connection is to be cut
 	default:
-		fail(q.w, http.StatusInternalServerError, err.Error())
+		s.opt.Logger.Error("request panicked", "method", r.Method, "path", r.URL.Path, "panic", p, "stack", string(debug.Stack()))
+		fail(w, http.StatusInternalServerError, "internal error")
 	}
 }
 
-// invalidText is Kafka Connect's list of mistakes. An unknown class stands alone: clients look for how it begins.
-func invalidText(e *worker.InvalidError) string {
-	var b strings.Builder
-	for _, p := range e.Problems {
-		if strings.HasPrefix(p.Message, "Failed to find any class") {
-			return p.Message
+// about answers GET /. Clients gate what they do by the version: it is the one of Kafka Connect that we are like.
+func (s *Server) about(q *request) {
+	q.answer(http.StatusOK, map[string]string{"version": "3.9.0-tailrace-" + s.opt.Version, "commit": "tailrace", "kafka_cluster_id": "embedded"})
+}
+
+// alive answers /healthz: the process serves requests. Whether it can do its work, /readyz says.
+func alive(q *request) {
+	q.w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	_, _ = q.w.Write([]byte("ok\n")) // the client may have gone
+}
+
+// ready answers /readyz and Kafka Connect's /health.
+func (s *Server) ready(q *request) {
+	if s.drained.Load() {
+		q.answer(http.StatusServiceUnavailable, health{"stopping", "The daemon is stopping."})
+		return
+	}
+	if _, err := s.w.TopicList(q.r.Context()); err != nil {
+		q.answer(http.StatusServiceUnavailable, health{"unhealthy", "The log does not answer: " + err.Error()})
+		return
+	}
+	q.answer(http.StatusOK, health{"healthy", "Worker has completed startup and is ready to handle requests."})
+}
+
+type health struct {
+	Status  string `json:"status"`
+	Message string `json:"message"`
+}
+
+// Starting returns the handler to use until the worker is there: /healthz answers, everything else is 503.
+func Starting(access Access) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !access.admit(w, r) {
+			return
 		}
-		b.WriteString("\n" + p.Key + ": " + p.Message)
-	}
-	return "Connector configuration is invalid and contains the following " + strconv.Itoa(len(e.Problems)) + " error(s):" + b.String() +
-		"\nYou can also find the above list of errors at the endpoint `/connector-plugins/{connectorType}/config/validate`"
-}
-
-// quoted shows a client's text in a message.
-func quoted(s string) string {
-	if len(s) > 100 {
-		s = s[:100]
-	}
-	return strconv.Quote(s)
+		q := &request{w: w, r: r}
+		w.Header().Set("Retry-After", "1")
+		switch strings.TrimSuffix(r.URL.Path, "/") {
+		case "/healthz":
+			alive(q)
+		case "/readyz", "/health":
+			q.answer(http.StatusServiceUnavailable, health{"starting", "The log is being opened."})
+		default:
+			fail(w, http.StatusServiceUnavailable, "The daemon is starting: the log is being opened.")
+		}
+	})
 }
