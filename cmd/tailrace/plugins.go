@@ -2,6 +2,7 @@ package main
 
 import (
 	"github.com/tailrace/tailrace/sink"
+	"github.com/tailrace/tailrace/sink/elasticsearch"
 	postgressink "github.com/tailrace/tailrace/sink/postgres"
 	"github.com/tailrace/tailrace/sink/redis"
 	"github.com/tailrace/tailrace/source"
@@ -18,7 +19,7 @@ func plugins() worker.Options {
 	return worker.Options{
 		Version:    version,
 		Sources:    []source.Plugin{postgres.Plugin},
-		Sinks:      []sink.Plugin{redis.Plugin, postgressink.Plugin},
+		Sinks:      []sink.Plugin{elasticsearch.Plugin, redis.Plugin, postgressink.Plugin},
 		Transforms: []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin},
 	}
 }
