@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -59,6 +60,7 @@ func (s *Sink) layout(ctx context.Context, topic string, t *change.Table) (*layo
 	l := tg.layouts[t]
 	if l == nil {
 		if l, err = s.arrange(ctx, tg, t); err != nil {
+			s.forget(n) // somebody may mend the table: look again the next time
 			return nil, err
 		}
 		l.target.layouts[t] = l
@@ -222,6 +224,9 @@ func (s *Sink) place(ctx context.Context, tg *target, t *change.Table) (*layout,
 		return nil, err
 	}
 	if len(rows) == 0 {
+		if there, err := s.describe(ctx, tg.name); err != nil || there == nil {
+			return nil, errors.Join(fmt.Errorf("table %s has vanished", tg.name), err)
+		}
 		return nil, fault.Permanentf("NO_UNIQUE_INDEX", fmt.Sprintf("CREATE UNIQUE INDEX ON %s (%s)", tg.name, quoted(keys)),
 			"table %s has no unique index on the source table's key (%s)", tg.name, strings.Join(keys, ", "))
 	}

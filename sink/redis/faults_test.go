@@ -41,9 +41,30 @@ func (b *bench) state() map[string]string {
 	out := map[string]string{}
 	for _, key := range b.keys(topic + ":*") {
 		name := strings.TrimPrefix(key, b.prefix)
-		out[name] = b.get(name)
+		if b.props["redis.type"] == "hash" {
+			out[name] = b.hash(key)
+		} else {
+			out[name] = b.get(name)
+		}
 	}
 	return out
+}
+
+// hash writes a hash of items as the document of the same row.
+func (b *bench) hash(key string) string {
+	b.Helper()
+	m := b.do("HGETALL", key)
+	fields, err := m.AsStrMap()
+	if err != nil {
+		b.Fatal(err)
+	}
+	doc := []string{`"id":` + fields["id"]}
+	for _, name := range []string{"name", "big"} {
+		if text, ok := fields[name]; ok {
+			doc = append(doc, fmt.Sprintf("%q:%q", name, text))
+		}
+	}
+	return "{" + strings.Join(doc, ",") + "}"
 }
 
 func want(h *sinktest.History, t *change.Table) map[string]string {
@@ -164,12 +185,12 @@ func TestServerRefuses(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			srv := servers.Private(t, "redis", nil)
 			t.Run("case90_OOM", func(t *testing.T) {
-				b := newBench(t, srv.Addr, nil)
+				b := newBench(t, srv.Addr, map[string]string{"redis.type": kind})
 				refusesThenRecovers(t, b, "OOM",
 					func() { b.do("CONFIG", "SET", "maxmemory", "1") }, func() { b.do("CONFIG", "SET", "maxmemory", "0") })
 			})
 			t.Run("case90_READONLY", func(t *testing.T) {
-				b := newBench(t, srv.Addr, nil)
+				b := newBench(t, srv.Addr, map[string]string{"redis.type": kind})
 				refusesThenRecovers(t, b, "READONLY", func() {
 					b.do("CONFIG", "SET", "replica-serve-stale-data", "yes")
 					b.do("REPLICAOF", "127.0.0.1", "1")
