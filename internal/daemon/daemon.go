@@ -166,7 +166,21 @@ func (d *Daemon) Until(ctx context.Context, done func() (bool, error)) error {
 
 // get requests a path of the REST API. The caller closes the body.
 func (d *Daemon) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, d.URL()+path, nil)
+	return d.call(ctx, http.MethodGet, path)
+}
+
+// StopConnector stops a connector over the REST API, for good.
+func (d *Daemon) StopConnector(ctx context.Context, name string) error {
+	body, err := d.call(ctx, http.MethodPut, "/connectors/"+url.PathEscape(name)+"/stop")
+	if err != nil {
+		return err
+	}
+	return body.Close()
+}
+
+// call makes a request without a body. The caller closes the answer's body.
+func (d *Daemon) call(ctx context.Context, method, path string) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, d.URL()+path, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -178,9 +192,9 @@ func (d *Daemon) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	if res.StatusCode != http.StatusOK {
+	if res.StatusCode >= http.StatusMultipleChoices {
 		text, err := io.ReadAll(io.LimitReader(res.Body, 4096))
-		return nil, errors.Join(fmt.Errorf("GET %s: %s: %s", path, res.Status, text), err, res.Body.Close())
+		return nil, errors.Join(fmt.Errorf("%s %s: %s: %s", method, path, res.Status, text), err, res.Body.Close())
 	}
 	return res.Body, nil
 }
