@@ -81,6 +81,9 @@ func (p *packer) pack(c Compression, plain []byte) ([]byte, error) {
 	case LZ4:
 		if p.lz4 == nil {
 			p.lz4 = lz4.NewWriter(&p.out)
+			if err := p.lz4.Apply(lz4.BlockSizeOption(lz4.Block64Kb)); err != nil { // as Kafka; the default takes 8 MiB of buffers
+				return nil, err
+			}
 		}
 		p.lz4.Reset(&p.out)
 		return p.finish(p.lz4, plain)
