@@ -8,7 +8,8 @@
 //	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
 //
-// A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, of which the first fall into the snapshot.
+// A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, the first half of which fall into the snapshot, or
+// at least begin there.
 // All the while clients write into the source: inserts, updates, deletes, key changes, many rows at once, savepoints and whole
 // transactions rolled back, updates that leave a large value unchanged. Each transaction lists what it did in its own row of the
 // table journal, and each row carries a number ver that only grows for one key. At the end of a life the log is read from its

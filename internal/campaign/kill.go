@@ -239,6 +239,11 @@ func (l *life) cycles(ctx context.Context, done, n int, load *load) error {
 		if err := l.daemon.Start(); err != nil {
 			return err
 		}
+		if i == n/2 { // the second half of a life falls into streaming
+			if err := l.copied(ctx); err != nil {
+				return err
+			}
+		}
 		death := time.NewTimer(wait)
 		state := l.watch(ctx, death.C)
 		if err := ctx.Err(); err != nil {
@@ -276,7 +281,9 @@ func (l *life) watch(ctx context.Context, death <-chan time.Time) string {
 				switch {
 				case t.Snapshot != nil && t.Snapshot.Completed:
 					state = "streaming"
-				case t.Snapshot != nil && t.Snapshot.Total > 0:
+				case t.Snapshot != nil && t.Snapshot.Total <= 0:
+					state = "snapshot"
+				case t.Snapshot != nil:
 					state = fmt.Sprintf("snapshot at %d %%", 100*t.Snapshot.Rows/t.Snapshot.Total)
 				}
 			}
@@ -286,16 +293,26 @@ func (l *life) watch(ctx context.Context, death <-chan time.Time) string {
 
 // revive starts the daemon for good and waits until the snapshot is complete.
 func (l *life) revive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, settleTime)
-	defer cancel()
 	start := time.Now()
 	if err := l.daemon.Start(); err != nil {
 		return err
 	}
-	if err := l.daemon.Ready(ctx); err != nil {
+	ready, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := l.daemon.Ready(ready); err != nil {
 		return err
 	}
 	fmt.Fprintf(l.out, "ready %s after the last start\n", time.Since(start).Round(time.Millisecond))
+	return l.copied(ctx)
+}
+
+// copied waits until the snapshot is complete.
+func (l *life) copied(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, settleTime)
+	defer cancel()
+	if err := l.daemon.Ready(ctx); err != nil {
+		return err
+	}
 	return l.daemon.Until(ctx, func() (bool, error) {
 		list, err := l.daemon.Status(ctx)
 		if err != nil {
