@@ -3,6 +3,7 @@ package rest
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -20,6 +21,10 @@ func (s *Server) records(q *request) {
 	req := worker.TailRequest{Topics: v["topic"], From: v.Get("from"), Until: v.Get("until")}
 	if len(req.Topics) == 0 {
 		fail(q.w, http.StatusBadRequest, "the parameter topic is missing")
+		return
+	}
+	if slices.Contains(req.Topics, worker.ConfigTopic) { // Invariant 9
+		fail(q.w, http.StatusForbidden, worker.ConfigTopic+" may hold secrets: GET /connectors?expand=info shows what can be shown of it")
 		return
 	}
 	ctx, cancel := context.WithCancel(q.r.Context())

@@ -3,40 +3,46 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
-	"text/tabwriter"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/tailrace/tailrace/rest"
 )
 
+// answerTimeout bounds the wait for the head of an answer.
+const answerTimeout = 60 * time.Second
+
 // client talks to a running daemon.
 type client struct {
-	url, output    string
+	url            string
+	out            output
 	user, password string
+	http           *http.Client
 }
 
 // bind adds the flags that all client commands have.
 func (cl *client) bind(c *cobra.Command) *cobra.Command {
-	c.Flags().StringVar(&cl.url, "url", "", "the daemon's REST API (default: TAILRACE_URL, else http://127.0.0.1:8083)")
-	c.Flags().StringVarP(&cl.output, "output", "o", "table", "table or json")
-	c.PreRunE = func(*cobra.Command, []string) error {
+	c.Flags().StringVar(&cl.url, "url", "", "the daemon's REST API (default: TAILRACE_URL, else http://"+defaultListen+")")
+	cl.out.bind(c)
+	c.PreRunE = func(c *cobra.Command, args []string) error {
 		cl.url = strings.TrimRight(first(cl.url, os.Getenv("TAILRACE_URL"), "http://"+defaultListen), "/")
+		if u, err := url.Parse(cl.url); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return &usageError{fmt.Errorf("--url %s: must be like http://%s", cl.url, defaultListen)}
+		}
 		access, err := rest.AccessFromEnv(os.LookupEnv, os.ReadFile)
 		if err != nil {
 			return err
 		}
 		cl.user, cl.password = access.User, access.Password
-		if cl.output != "table" && cl.output != "json" {
-			return &usageError{fmt.Errorf("-o %s: must be table or json", cl.output)}
-		}
-		return nil
+		cl.http = &http.Client{Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, ResponseHeaderTimeout: answerTimeout}}
+		return cl.out.check(c, args)
 	}
 	return c
 }
@@ -50,7 +56,7 @@ func (cl *client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if cl.password != "" {
 		req.SetBasicAuth(cl.user, cl.password)
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := cl.http.Do(req)
 	if err != nil {
 		return nil, fmt.Errorf("no daemon answers (is `tailrace serve` running? --url or TAILRACE_URL tell where): %w", err)
 	}
@@ -66,7 +72,10 @@ func (cl *client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if json.Unmarshal(text, &body) != nil || body.Message == "" {
 		body.Message = strings.TrimSpace(string(text))
 	}
-	return nil, fmt.Errorf("%s: %s", resp.Status, body.Message)
+	if resp.StatusCode == http.StatusUnauthorized {
+		body.Message += " Set TAILRACE_REST_USER and TAILRACE_REST_PASSWORD or TAILRACE_REST_PASSWORD_FILE."
+	}
+	return nil, fmt.Errorf("%s: %s", resp.Status, printable(body.Message))
 }
 
 func fetch[T any](ctx context.Context, cl *client, path string) (T, error) {
@@ -79,19 +88,12 @@ func fetch[T any](ctx context.Context, cl *client, path string) (T, error) {
 	return v, json.NewDecoder(body).Decode(&v)
 }
 
-// show prints v as JSON or as a table of the rows.
-func show(w io.Writer, cl *client, v any, header string, rows []string) error {
-	if cl.output == "json" {
-		enc := json.NewEncoder(w)
-		enc.SetIndent("", "  ")
-		return enc.Encode(v)
+// show prints v as JSON, or as a table of the rows.
+func (cl *client) show(w io.Writer, v any, names string, rows [][]string) error {
+	if cl.out == "json" {
+		return printJSON(w, v)
 	}
-	t := tabwriter.NewWriter(w, 0, 8, 2, ' ', 0)
-	fmt.Fprintln(t, header)
-	for _, r := range rows {
-		fmt.Fprintln(t, r)
-	}
-	return t.Flush()
+	return printTable(w, names, rows)
 }
 
 func clientCommands() []*cobra.Command {
@@ -105,33 +107,44 @@ func statusCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var rows []string
+		var rows [][]string
 		for _, s := range list {
 			if len(s.Tasks) == 0 {
-				rows = append(rows, strings.Join([]string{s.Name, s.Type, string(s.State), "-", "-", "-", "-", oneLine(s.Trace)}, "\t"))
+				rows = append(rows, []string{s.Name, s.Type, string(s.State), "-", "-", "-", "-", oneLine(s.Trace)})
 			}
 			for _, t := range s.Tasks {
-				lag, snap := "-", "-"
-				if t.LagMS >= 0 {
-					lag = fmt.Sprint(t.LagMS, " ms")
-				}
-				if t.Snapshot != nil {
-					snap = fmt.Sprintf("%d/%d", t.Snapshot.Rows, t.Snapshot.Total)
-				}
-				rows = append(rows, fmt.Sprintf("%s\t%s\t%s\t%d\t%d\t%s\t%s\t%s", s.Name, s.Type, t.State, t.ID, t.Events, lag, snap, oneLine(t.Trace)))
+				rows = append(rows, taskRow(s, t))
 			}
 		}
-		return show(c.OutOrStdout(), cl, list, "CONNECTOR\tTYPE\tSTATE\tTASK\tEVENTS\tLAG\tSNAPSHOT\tERROR", rows)
+		return cl.show(c.OutOrStdout(), list, "CONNECTOR TYPE STATE TASK EVENTS LAG SNAPSHOT ERROR", rows)
 	}})
+}
+
+func taskRow(s rest.StatusInfo, t rest.TaskInfo) []string {
+	lag, snap := "-", "-"
+	if t.LagMS >= 0 {
+		lag = fmt.Sprint(t.LagMS, " ms")
+	}
+	switch p := t.Snapshot; {
+	case p == nil:
+	case p.Completed:
+		snap = fmt.Sprint("done, ", p.Rows)
+	case p.Total > 0:
+		snap = fmt.Sprintf("%d/%d, %d%%", p.Rows, p.Total, 100*p.Rows/p.Total)
+	default:
+		snap = fmt.Sprint(p.Rows)
+	}
+	return []string{s.Name, s.Type, string(t.State), strconv.Itoa(t.ID), strconv.FormatInt(t.Events, 10), lag, snap, oneLine(t.Trace)}
 }
 
 // oneLine makes an error fit a table.
 func oneLine(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
-	if len(s) > 160 {
-		s = s[:160] + "..."
+	const most = 160
+	r := []rune(strings.Join(strings.Fields(s), " "))
+	if len(r) > most {
+		return string(r[:most]) + "..."
 	}
-	return s
+	return string(r)
 }
 
 func topicsCommand() *cobra.Command {
@@ -142,14 +155,14 @@ func topicsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		shown, rows := []rest.TopicInfo{}, []string{}
+		shown, rows := []rest.TopicInfo{}, [][]string{}
 		for _, t := range list {
 			if internal || !strings.HasPrefix(t.Topic, "__tailrace_") {
 				shown = append(shown, t)
-				rows = append(rows, fmt.Sprintf("%s\t%d\t%d\t%d", t.Topic, t.Partitions, t.Records, t.Bytes))
+				rows = append(rows, []string{t.Topic, fmt.Sprint(t.Partitions), fmt.Sprint(t.Records), fmt.Sprint(t.Bytes)})
 			}
 		}
-		return show(c.OutOrStdout(), cl, shown, "TOPIC\tPARTITIONS\tRECORDS\tBYTES", rows)
+		return cl.show(c.OutOrStdout(), shown, "TOPIC PARTITIONS RECORDS BYTES", rows)
 	}})
 	c.Flags().BoolVar(&internal, "internal", false, "show Tailrace's own topics too")
 	return c
@@ -162,11 +175,11 @@ func lagCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var rows []string
+		var rows [][]string
 		for _, l := range list {
-			rows = append(rows, fmt.Sprintf("%s\t%s\t%d\t%d\t%d\t%d", l.Connector, l.Topic, l.Partition, l.Offset, l.End, l.Lag))
+			rows = append(rows, []string{l.Connector, l.Topic, fmt.Sprint(l.Partition), fmt.Sprint(l.Offset), fmt.Sprint(l.End), fmt.Sprint(l.Lag)})
 		}
-		return show(c.OutOrStdout(), cl, list, "CONNECTOR\tTOPIC\tPARTITION\tOFFSET\tEND\tLAG", rows)
+		return cl.show(c.OutOrStdout(), list, "CONNECTOR TOPIC PARTITION OFFSET END LAG", rows)
 	}})
 }
 
@@ -175,14 +188,13 @@ func tailCommand() *cobra.Command {
 	var from, until string
 	c := cl.bind(&cobra.Command{Use: "tail TOPIC...", Short: "Print records of topics, one a line", Args: cobra.MinimumNArgs(1), RunE: func(c *cobra.Command, topics []string) error {
 		body, err := cl.get(c.Context(), "/tailrace/records?"+url.Values{"topic": topics, "from": {from}, "until": {until}}.Encode())
-		if err != nil {
-			return err
-		}
-		defer body.Close()
-		if cl.output == "json" {
-			_, err = io.Copy(c.OutOrStdout(), body)
-		} else {
-			err = tailTable(c.OutOrStdout(), body)
+		if err == nil {
+			defer body.Close()
+			if cl.out == "json" {
+				_, err = io.Copy(c.OutOrStdout(), body)
+			} else {
+				err = tailTable(c.OutOrStdout(), body)
+			}
 		}
 		if c.Context().Err() != nil { // interrupted: that is how one stops following
 			return nil
@@ -194,7 +206,7 @@ func tailCommand() *cobra.Command {
 	return c
 }
 
-// tailTable prints records as columns.
+// tailTable prints records as columns until the body ends.
 func tailTable(w io.Writer, body io.Reader) error {
 	dec := json.NewDecoder(body)
 	for {
@@ -203,12 +215,12 @@ func tailTable(w io.Writer, body io.Reader) error {
 			Partition, Offset int64
 			Key, Value        json.RawMessage
 		}
-		if err := dec.Decode(&r); errors.Is(err, io.EOF) {
+		if err := dec.Decode(&r); err == io.EOF {
 			return nil
 		} else if err != nil {
 			return err
 		}
-		if _, err := fmt.Fprintf(w, "%s/%d@%d\t%s\t%s\n", r.Topic, r.Partition, r.Offset, r.Key, r.Value); err != nil {
+		if _, err := fmt.Fprintln(w, printable(fmt.Sprintf("%s/%d@%d", r.Topic, r.Partition, r.Offset)), printable(string(r.Key)), printable(string(r.Value))); err != nil {
 			return err
 		}
 	}

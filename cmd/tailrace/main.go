@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -19,16 +20,22 @@ func main() {
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	err := root().ExecuteContext(ctx)
 	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "tailrace:", err)
+	}
+	os.Exit(status(err))
+}
+
+// status is the exit status for what a command returned: 0 done, 1 failed, 2 wrong usage.
+func status(err error) int {
 	var usage *usageError
 	switch {
 	case err == nil:
+		return 0
 	case errors.As(err, &usage):
-		fmt.Fprintln(os.Stderr, "tailrace:", err)
-		os.Exit(2)
-	default:
-		fmt.Fprintln(os.Stderr, "tailrace:", err)
-		os.Exit(1)
+		return 2
 	}
+	return 1
 }
 
 // usageError is a wrong call of a command.
@@ -38,16 +45,69 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 func root() *cobra.Command {
-	c := &cobra.Command{Use: "tailrace", Short: "Change data capture in one binary", SilenceErrors: true, SilenceUsage: true}
+	c := &cobra.Command{Use: "tailrace", Short: "Change data capture in one binary", SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
 	c.AddCommand(serveCommand(), validateCommand(), versionCommand())
 	c.AddCommand(clientCommands()...)
+	for _, sub := range c.Commands() {
+		judge := sub.Args
+		sub.Args = func(c *cobra.Command, args []string) error {
+			if err := judge(c, args); err != nil {
+				return &usageError{fmt.Errorf("%w; see %s --help", err, c.CommandPath())}
+			}
+			return nil
+		}
+	}
+	c.Args = cobra.ArbitraryArgs
+	c.RunE = func(c *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return c.Help()
+		}
+		text := fmt.Sprintf("unknown command %q", args[0])
+		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
+			text += ": did you mean " + near[0] + "?"
+		}
+		return &usageError{errors.New(text)}
+	}
 	return c
 }
 
+// build describes the binary.
+type build struct {
+	Version  string `json:"version"`
+	Go       string `json:"go"`
+	Revision string `json:"revision,omitempty"`
+	Modified bool   `json:"modified,omitempty"` // the sources differed from the revision
+}
+
+func thisBuild() build {
+	b := build{Version: version}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	b.Go = info.GoVersion
+	for _, s := range info.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			b.Revision = s.Value
+		case "vcs.modified":
+			b.Modified = s.Value == "true"
+		}
+	}
+	return b
+}
+
 func versionCommand() *cobra.Command {
-	return &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, RunE: func(c *cobra.Command, _ []string) error {
-		_, err := fmt.Fprintln(c.OutOrStdout(), "tailrace", version)
+	var out output
+	c := &cobra.Command{Use: "version", Short: "Print the version", Args: cobra.NoArgs, PreRunE: out.check, RunE: func(c *cobra.Command, _ []string) error {
+		b := thisBuild()
+		if out == "json" {
+			return printJSON(c.OutOrStdout(), b)
+		}
+		_, err := fmt.Fprintln(c.OutOrStdout(), "tailrace", b.Version, b.Go, b.Revision)
 		return err
 	}}
+	out.bind(c)
+	return c
 }

@@ -2,39 +2,131 @@ package main
 
 import (
 	"fmt"
+	"io"
+	"maps"
+	"slices"
 
 	"github.com/spf13/cobra"
 	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/topic/disk"
 	"github.com/tailrace/tailrace/worker"
 )
 
+const defaultFile = "connectors.yaml"
+
 func validateCommand() *cobra.Command {
 	var strict bool
+	var path string
+	var out output
 	c := &cobra.Command{Use: "validate [connectors.yaml]", Short: "Check a configuration file without touching any server", Args: cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			path := "connectors.yaml"
+		PreRunE: out.check, RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				path = args[0]
 			}
-			file, diagnostics := load(path, strict)
-			for _, d := range diagnostics {
-				fmt.Fprintln(c.OutOrStdout(), d)
-			}
-			if config.Failed(diagnostics) {
-				return fmt.Errorf("%s has errors", path)
-			}
-			_, err := fmt.Fprintf(c.OutOrStdout(), "%s: %d connectors, %d warnings\n", path, len(file.Connectors), len(diagnostics))
-			return err
+			return validate(c.OutOrStdout(), path, strict, out)
 		}}
+	c.Flags().StringVarP(&path, "config", "c", defaultFile, "configuration file, as for serve")
 	c.Flags().BoolVar(&strict, "strict", false, "unknown properties are errors")
+	out.bind(c)
 	return c
 }
 
-// load reads a configuration file and judges it by what the plugins know.
-func load(path string, strict bool) (*config.File, []config.Diagnostic) {
+// diagnostic is a config.Diagnostic as JSON.
+type diagnostic struct {
+	File       string `json:"file"`
+	Line       int    `json:"line"`
+	Column     int    `json:"column"`
+	Severity   string `json:"severity"` // error or warning
+	Key        string `json:"key,omitempty"`
+	Message    string `json:"message"`
+	Suggestion string `json:"suggestion,omitempty"`
+	Excerpt    string `json:"excerpt,omitempty"`
+}
+
+// validate prints every mistake in the file, and fails if one of them is an error.
+func validate(w io.Writer, path string, strict bool, out output) error {
+	file, _, diagnostics := load(path, strict)
+	list, warnings := []diagnostic{}, 0
+	for _, d := range diagnostics {
+		severity := "error"
+		if d.Severity == config.Warning {
+			severity, warnings = "warning", warnings+1
+		}
+		list = append(list, diagnostic{d.File, d.Line, d.Column, severity, d.Key, d.Message, d.Suggestion, d.Excerpt})
+		if out == "table" {
+			fmt.Fprintln(w, d)
+		}
+	}
+	if out == "json" {
+		if err := printJSON(w, list); err != nil {
+			return err
+		}
+	}
+	if errors := len(list) - warnings; errors > 0 {
+		return fmt.Errorf("%s: %s, %s", path, count(errors, "error"), count(warnings, "warning"))
+	}
+	if out == "table" {
+		fmt.Fprintf(w, "%s: %s, %s\n", path, count(len(file.Connectors), "connector"), count(warnings, "warning"))
+	}
+	return nil
+}
+
+func count(n int, what string) string {
+	if n != 1 {
+		what += "s"
+	}
+	return fmt.Sprint(n, " ", what)
+}
+
+// load reads a configuration file and judges it by what the plugins and the log know. The result is usable unless
+// config.Failed says otherwise of the diagnostics.
+func load(path string, strict bool) (*config.File, disk.Options, []config.Diagnostic) {
 	file, diagnostics := config.Load(path)
-	return file, append(diagnostics, file.Check(strict, func(c config.Connector) (config.Description, bool) {
-		v, known := worker.Judge(plugins(), c.Config)
+	opt := plugins()
+	diagnostics = append(diagnostics, file.Check(strict, func(c config.Connector) (config.Description, bool) {
+		v, known := worker.Judge(opt, c.Config)
 		return config.Description{Keys: v.Keys, Patterns: config.CommonPatterns(), Problems: v.Problems}, known
 	})...)
+	log, problems := logOptions(file.Log)
+	for _, p := range problems {
+		diagnostics = append(diagnostics, file.LocateLog(p, config.Error))
+	}
+	slices.SortStableFunc(diagnostics, func(a, b config.Diagnostic) int {
+		if a.Line != b.Line {
+			return a.Line - b.Line
+		}
+		return a.Column - b.Column
+	})
+	return file, log, diagnostics
+}
+
+// logSettings are the properties of log: in the file that the embedded log obeys.
+type logSettings struct {
+	MaxBytes        int64 `cfg:"max.bytes" default:"0" min:"0" doc:"disk budget of the whole log; 0: none"`
+	JournalBytes    int64 `cfg:"journal.bytes" default:"67108864" min:"1048576" doc:"size of the journal at which a checkpoint cuts it"`
+	SegmentBytes    int64 `cfg:"segment.bytes" default:"67108864" min:"1048576" doc:"size at which a segment is closed"`
+	MaxMessageBytes int64 `cfg:"max.message.bytes" default:"134217728" min:"1024" doc:"the largest record"`
+}
+
+// logOptions reads the properties of the embedded log.
+func logOptions(l config.Log) (disk.Options, []config.Problem) {
+	if l.Type == "kafka" {
+		return disk.Options{}, []config.Problem{{Key: "type", Message: "kafka is not available in this version; use embedded"}}
+	}
+	var set logSettings
+	problems := config.Decode(l.Props, &set)
+	var known []string
+	for _, k := range config.Keys(&set) {
+		known = append(known, k.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Props)) {
+		if !slices.Contains(known, name) {
+			text := "unknown property"
+			if near := config.Nearest(name, known); near != "" {
+				text += ": did you mean " + near + "?"
+			}
+			problems = append(problems, config.Problem{Key: name, Message: text})
+		}
+	}
+	return disk.Options{MaxBytes: set.MaxBytes, JournalBytes: set.JournalBytes, SegmentBytes: set.SegmentBytes, MaxMessageBytes: set.MaxMessageBytes}, problems
 }
