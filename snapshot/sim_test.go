@@ -47,11 +47,11 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 	}
 	var durable change.Position
 	for {
-		die := -1
+		die := never
 		if crashes > 0 {
 			crashes--
 			out.crashes++
-			die = rng.IntN(60)
+			die = death{rng.IntN(60), rng.IntN(2) == 0}
 		}
 		over, err := live(db, h, &durable, o, die, rng)
 		if err != nil {
@@ -65,8 +65,17 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 	return out, h.Equal()
 }
 
-// live is one run of a connector: it ends when all is copied and delivered, or after die reads.
-func live(db *sim.DB, h *sim.History, durable *change.Position, o snapshot.Options, die int, rng *rand.Rand) (over bool, err error) {
+// death is when a connector dies: at a Read, with its batch or before it is durable.
+type death struct {
+	read int
+	lost bool
+}
+
+var never = death{read: -1}
+
+// live is one run of a connector: it ends when all is copied and delivered, or by its death. It acknowledges as rng says,
+// without one always.
+func live(db *sim.DB, h *sim.History, durable *change.Position, o snapshot.Options, die death, rng *rand.Rand) (over bool, err error) {
 	ctx := context.Background()
 	src := db.Source()
 	defer src.Close()
@@ -84,17 +93,16 @@ func live(db *sim.DB, h *sim.History, durable *change.Position, o snapshot.Optio
 		if len(b.Resume) == 0 {
 			return false, errors.New("a batch without Resume")
 		}
-		lost := n == die && rng.IntN(2) == 0
-		if !lost {
+		if n != die.read || !die.lost {
 			if err := h.Append(&b); err != nil {
 				return false, err
 			}
 			*durable = bytes.Clone(b.Resume)
 		}
-		if n == die {
+		if n == die.read {
 			return false, nil
 		}
-		if rng.IntN(3) == 0 {
+		if rng == nil || rng.IntN(3) == 0 {
 			if err := s.Ack(ctx, *durable); err != nil {
 				return false, err
 			}
@@ -135,10 +143,65 @@ func seeds(t *testing.T, first, n int, sc scenario) {
 }
 
 func TestWeave(t *testing.T) {
-	t.Run("case31_one_legal_history", func(t *testing.T) { seeds(t, 1, 1500, scenario{}) })
-	t.Run("case32_crashes", func(t *testing.T) { seeds(t, 10000, 1500, scenario{crashes: -1}) })
-	t.Run("keyless", func(t *testing.T) { seeds(t, 20000, 700, scenario{keyless: true}) })
-	t.Run("keyless_crashes", func(t *testing.T) { seeds(t, 30000, 700, scenario{keyless: true, crashes: -1}) })
-	t.Run("batch_1", func(t *testing.T) { seeds(t, 40000, 200, scenario{crashes: -1, batch: 1}) })
-	t.Run("batch_10000", func(t *testing.T) { seeds(t, 50000, 200, scenario{crashes: -1, batch: 10000, chunk: 10000}) })
+	t.Run("case31_one_legal_history", func(t *testing.T) { seeds(t, 1, 800, scenario{}) })
+	t.Run("case32_crashes", func(t *testing.T) { seeds(t, 10000, 800, scenario{crashes: -1}) })
+	t.Run("case34_newest_wins", func(t *testing.T) { seeds(t, 60000, 500, scenario{crashes: -1, rows: 2, steps: 80}) })
+	t.Run("case104_unchanged_columns", func(t *testing.T) { seeds(t, 70000, 500, scenario{rows: 3, steps: 60, chunk: 3}) })
+	t.Run("keyless", func(t *testing.T) { seeds(t, 20000, 300, scenario{keyless: true}) })
+	t.Run("keyless_crashes", func(t *testing.T) { seeds(t, 30000, 300, scenario{keyless: true, crashes: -1}) })
+	t.Run("batch_1", func(t *testing.T) { seeds(t, 40000, 100, scenario{crashes: -1, batch: 1}) })
+	t.Run("batch_10000", func(t *testing.T) { seeds(t, 50000, 100, scenario{crashes: -1, batch: 10000, chunk: 10000}) })
+}
+
+// TestCrashEverywhere kills the connector at each Read of a run in turn, once before and once after its batch is
+// durable, until a run ends by itself: with the position taken and nothing sent, around the first and the last chunk,
+// around the mark that the copy is complete, around the first batch of the stream.
+func TestCrashEverywhere(t *testing.T) {
+	t.Run("case33_every_read", func(t *testing.T) {
+		runs := 0
+		for seed := uint64(1); seed <= 12; seed++ {
+			for die, over := -1, false; !over; die++ {
+				for _, lost := range []bool{true, false} {
+					synctest.Test(t, func(t *testing.T) {
+						var err error
+						if over, err = crashAt(seed, die, lost); err != nil {
+							t.Fatalf("seed %d, crash at read %d, batch lost %t: %v", seed, die, lost, err)
+						}
+					})
+					if t.Failed() {
+						return
+					}
+					runs++
+				}
+			}
+		}
+		t.Logf("%d crashes", runs)
+	})
+}
+
+// crashAt runs a world, kills the connector once and lets the next one finish. over says that the first one was done
+// before it could be killed.
+func crashAt(seed uint64, die int, lost bool) (over bool, err error) {
+	db := sim.New(sim.Config{Seed: seed, Rows: 8, Steps: 40, MaxBatch: 8, Keyless: seed%3 == 0, Settle: synctest.Wait})
+	h := db.History()
+	o := snapshot.Options{Config: snapshot.Config{Mode: "initial", FetchSize: 3}, MaxBatch: 2}
+	var durable change.Position
+	if die < 0 { // killed before the first Read
+		src := db.Source()
+		s, err := snapshot.Open(context.Background(), src, nil, o)
+		if err != nil {
+			return false, err
+		}
+		if err := errors.Join(s.Close(), src.Close()); err != nil {
+			return false, err
+		}
+	} else if over, err = live(db, h, &durable, o, death{die, lost}, nil); err != nil {
+		return false, err
+	}
+	if !over {
+		if _, err := live(db, h, &durable, o, never, nil); err != nil {
+			return false, err
+		}
+	}
+	return over, h.Equal()
 }

@@ -61,6 +61,16 @@ type Window interface {
 	Passed(p change.Position) bool
 }
 
+// Shortened is the optional power of a Window to tell that Scan stopped before limit, when b held ChunkBytes: the table
+// is not done. A scanner whose windows have it keeps the memory of a chunk bounded whatever its rows are; for others
+// the weave chooses the limit by the size of the rows before.
+type Shortened interface {
+	Shortened() bool
+}
+
+// ChunkBytes is the row memory, as Batch.Size counts it, at which a Scan should stop.
+const ChunkBytes = 8 << 20
+
 // Error is the type of the package's sentinel errors.
 type Error string
 

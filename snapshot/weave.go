@@ -12,10 +12,9 @@ import (
 )
 
 const (
-	chunkBytes  = 8 << 20 // aim for the row memory of a chunk
-	firstRows   = 1024    // rows of a table's first chunk, before we know how large its rows are
-	growth      = 8       // a chunk has at most so many times the rows of the one before it
-	batchRows   = 10240   // bound of the rows of one batch
+	firstRows   = 1024  // rows of a table's first chunk, before we know how large its rows are
+	growth      = 4     // a chunk has at most so many times the rows of the one before it
+	batchRows   = 10240 // bound of the rows of one batch
 	batchBytes  = 16 << 20
 	chunksAhead = 2 // chunks in memory: one that waits for the stream or is sent, one that is read
 )
@@ -233,6 +232,9 @@ func (w *weave) land(ctx context.Context, r result) error {
 	rows := c.batch.Events
 	c.read = int64(len(rows))
 	c.last = len(rows) < f.limit
+	if s, ok := r.window.(Shortened); ok && s.Shortened() && len(rows) > 0 {
+		c.last = false
+	}
 	t := f.state
 	if len(rows) > 0 && !t.keyless() {
 		c.after = append([]byte(nil), rows[len(rows)-1].Key...)
@@ -284,7 +286,7 @@ func (w *weave) prove(win Window, n int) (hidden bool) {
 
 // nextLimit chooses the rows of the next chunk by the size of this one.
 func nextLimit(rows, size, most int) int {
-	fit := chunkBytes / max(1, size/rows)
+	fit := ChunkBytes / max(1, size/rows)
 	return max(1, min(fit, growth*rows, most))
 }
 

@@ -296,7 +296,13 @@ type window struct {
 	db   *DB
 	seen uint64
 	high uint64
+	cut  bool
 }
+
+var _ snapshot.Shortened = (*window)(nil)
+
+// Shortened implements snapshot.Shortened.
+func (w *window) Shortened() bool { return w.cut }
 
 // Side implements snapshot.Window.
 func (w *window) Side(e *change.Event) snapshot.Side {
@@ -344,6 +350,9 @@ func (s *Source) Scan(ctx context.Context, ct *change.Table, after []byte, limit
 		return nil, err
 	}
 	for i, k := range keys {
+		if w.cut = b.Size() >= snapshot.ChunkBytes; w.cut {
+			break
+		}
 		e := b.Add()
 		e.Table, e.Op, e.Topic = t.Table, change.OpRead, t.topic
 		e.Key = b.Copy(t.eventKey(k))
@@ -351,7 +360,7 @@ func (s *Source) Scan(ctx context.Context, ct *change.Table, after []byte, limit
 	}
 	db.mu.Lock()
 	w.high = db.lsn
-	db.scans = append(db.scans, ScanCall{t.Name.String(), string(after), len(keys)})
+	db.scans = append(db.scans, ScanCall{t.Name.String(), string(after), len(b.Events)})
 	db.mu.Unlock()
 	return w, db.pause(ctx)
 }
