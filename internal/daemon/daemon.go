@@ -240,6 +240,21 @@ func Failed(list []rest.StatusInfo) error {
 	return errors.Join(errs...)
 }
 
+// Behind returns how many records each sink has not written; sinks that are stopped are left out.
+func Behind(list []rest.StatusInfo, lags []rest.LagInfo) map[string]int64 {
+	stopped := map[string]bool{}
+	for _, c := range list {
+		stopped[c.Name] = c.State == worker.Stopped
+	}
+	sums := map[string]int64{}
+	for _, l := range lags {
+		if !stopped[l.Connector] {
+			sums[l.Connector] += l.Lag
+		}
+	}
+	return sums
+}
+
 // Tail starts `tailrace tail TOPIC... --from start --until end -o json` and returns what it prints, nil if there is no such
 // topic. Close reports how the command ended.
 func (d *Daemon) Tail(ctx context.Context, topics ...string) (io.ReadCloser, error) {
@@ -330,15 +345,15 @@ func (d *Daemon) Drained(ctx context.Context, topic, text string) error {
 		if err != nil {
 			return false, err
 		}
-		behind = 0
-		for _, l := range lags {
-			behind += l.Lag
-		}
-		if behind == 0 {
-			return true, nil
-		}
 		list, err := d.Status(ctx)
-		return false, errors.Join(err, Failed(list))
+		if err != nil {
+			return false, err
+		}
+		behind = 0
+		for _, n := range Behind(list, lags) {
+			behind += n
+		}
+		return behind == 0, Failed(list)
 	})
 	if err != nil {
 		return fmt.Errorf("the sinks are %d records behind: %w", behind, err)

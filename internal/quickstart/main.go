@@ -5,11 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/signal"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -36,10 +39,10 @@ func main() {
 
 // tour is one run of the quickstart.
 type tour struct {
+	mu      sync.Mutex // of out
 	out     io.Writer
 	began   time.Time
 	running []*servers.Server
-	source  *servers.Server
 	url     string // of the shop
 	targets daemon.Targets
 	env     []string
@@ -49,6 +52,8 @@ type tour struct {
 
 // say prints a line with the seconds since the start.
 func (t *tour) say(format string, args ...any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	fmt.Fprintf(t.out, "%5.1f s  %s\n", time.Since(t.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -60,12 +65,8 @@ func run(ctx context.Context, out io.Writer) (equal bool, err error) {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, t.close(), os.RemoveAll(dir)) }()
-	t.say("building tailrace")
-	bin, err := daemon.Build(ctx, dir)
+	bin, err := t.start(ctx, dir)
 	if err != nil {
-		return false, err
-	}
-	if err := t.start(ctx); err != nil {
 		return false, err
 	}
 	listen, err := daemon.Port()
@@ -79,43 +80,65 @@ func run(ctx context.Context, out io.Writer) (equal bool, err error) {
 	return t.compare(ctx)
 }
 
-// start starts the servers and makes the shop.
-func (t *tour) start(ctx context.Context) error {
-	for _, name := range []string{"postgres15", "redis", "elasticsearch8"} {
-		s, err := servers.Start(ctx, name, servers.Options{})
-		if err != nil {
-			if name == "postgres15" {
-				return err
-			}
-			t.say("without %s: %v", name, err)
-			continue
-		}
-		t.running = append(t.running, s)
-		t.say("%s at %s", name, s.Addr)
-		switch name {
-		case "postgres15":
-			t.source = s
-		case "redis":
-			t.targets.Redis = s.Addr
-		default:
-			t.targets.Elasticsearch = s.URL
-		}
-	}
-	for _, db := range []string{"shop", "copy"} {
-		if err := compare.Exec(ctx, t.source.URL, "CREATE DATABASE "+db); err != nil {
-			return err
-		}
-	}
-	t.url, t.targets.Copy = "postgres://postgres@"+t.source.Addr+"/shop", "postgres://postgres@"+t.source.Addr+"/copy"
-	if err := compare.Exec(ctx, t.url, shop); err != nil {
+// start builds the daemon, starts the servers and makes the shop, all at once. It returns the daemon's path.
+func (t *tour) start(ctx context.Context, dir string) (bin string, err error) {
+	t.say("building tailrace, starting PostgreSQL, Redis and Elasticsearch, making a shop of %d rows", rows)
+	g, run := errgroup.WithContext(ctx)
+	g.Go(func() (err error) {
+		bin, err = daemon.Build(run, dir)
 		return err
+	})
+	names := []string{"postgres15", "redis", "elasticsearch8"}
+	started := make([]*servers.Server, len(names))
+	for i, name := range names {
+		g.Go(func() (err error) {
+			started[i], err = servers.Start(run, name, servers.Options{})
+			if err == nil && name == "postgres15" {
+				return makeShop(run, started[i])
+			}
+			if err != nil && name != "postgres15" && run.Err() == nil {
+				t.say("without %v", err) // its sink is stopped, see life
+				return nil
+			}
+			return err
+		})
 	}
-	t.say("the shop has %d rows in 5 tables", rows)
-	t.env = []string{fmt.Sprint("SHOP_PORT=", t.source.Port), "SHOP_DATABASE=shop", "COPY_URL=postgres://" + t.source.Addr + "/copy",
-		"REDIS_URL=redis://" + t.targets.Redis, "ELASTICSEARCH_URL=" + t.targets.Elasticsearch}
-	var err error
+	err = g.Wait()
+	for _, s := range started {
+		if s != nil {
+			t.running = append(t.running, s)
+			t.say("%s at %s", s.Name, s.Addr)
+		}
+	}
+	if err != nil {
+		return "", err
+	}
+	pg, redis, elastic := started[0], started[1], started[2]
+	t.url, t.targets.Copy = database(pg, "shop"), database(pg, "copy")
+	t.env = []string{fmt.Sprint("SHOP_PORT=", pg.Port), "SHOP_DATABASE=shop", "COPY_URL=postgres://" + pg.Addr + "/copy"}
+	if redis != nil {
+		t.targets.Redis = redis.URL
+		t.env = append(t.env, "REDIS_URL=redis://"+redis.Addr)
+	}
+	if elastic != nil {
+		t.targets.Elasticsearch = elastic.URL
+		t.env = append(t.env, "ELASTICSEARCH_URL="+elastic.URL)
+	}
 	t.conn, err = pgx.Connect(ctx, t.url)
-	return err
+	return bin, err
+}
+
+// database is the address of a database of a server.
+func database(s *servers.Server, name string) string {
+	return "postgres://postgres@" + s.Addr + "/" + name
+}
+
+// makeShop makes the databases and fills the shop.
+func makeShop(ctx context.Context, pg *servers.Server) error {
+	return errors.Join(
+		compare.Exec(ctx, pg.URL, "CREATE DATABASE shop"),
+		compare.Exec(ctx, pg.URL, "CREATE DATABASE copy"),
+		compare.Exec(ctx, database(pg, "shop"), shop))
 }
 
 func (t *tour) close() error {
@@ -158,6 +181,9 @@ func (t *tour) show(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, catchUp)
 	defer cancel()
+	if err := t.watch(ctx, func(p progress) bool { return p.behind == 0 }); err != nil { // what this does not see, Drained does
+		return err
+	}
 	return t.daemon.Drained(ctx, "shop.public.sentinel", "the end")
 }
 
@@ -176,7 +202,7 @@ func (t *tour) lives(ctx context.Context, w *writer) error {
 			return err
 		}
 		t.say("tailrace serve -c connectors.yaml --data-dir ... --listen %s", t.daemon.Listen)
-		if err := t.daemon.Ready(ctx); err != nil {
+		if err := t.ready(ctx); err != nil {
 			return err
 		}
 		if err := t.watch(ctx, k.when); err != nil {
@@ -193,10 +219,22 @@ func (t *tour) lives(ctx context.Context, w *writer) error {
 	return nil
 }
 
+// ready waits for the daemon and stops the sinks that have no server.
+func (t *tour) ready(ctx context.Context) error {
+	err := t.daemon.Ready(ctx)
+	for connector, target := range map[string]string{"search": t.targets.Elasticsearch, "cache": t.targets.Redis} {
+		if err == nil && target == "" {
+			err = t.daemon.StopConnector(ctx, connector)
+		}
+	}
+	return err
+}
+
 // progress is what the daemon says of itself at one moment.
 type progress struct {
 	rows, total, events int64
 	completed           bool
+	behind              int64 // records that the sinks that run have not written
 }
 
 // watch prints a line every second until done says so.
@@ -208,24 +246,20 @@ func (t *tour) watch(ctx context.Context, done func(progress) bool) error {
 		if err != nil {
 			return false, err
 		}
-		p := read(list)
+		lags, err := t.daemon.Lag(ctx)
+		if err != nil {
+			return false, err
+		}
+		p, sinks := read(list), daemon.Behind(list, lags)
+		for _, n := range sinks {
+			p.behind += n
+		}
 		if d := time.Since(printed); d >= time.Second {
-			lags, err := t.daemon.Lag(ctx)
-			if err != nil {
-				return false, err
-			}
-			t.say("%s  %.0f events/s  behind: %s", p.snapshot(), float64(p.events-last.events)/d.Seconds(), behind(lags))
+			t.say("%s  %6.0f events/s  behind: %s", p.snapshot(), float64(max(0, p.events-last.events))/d.Seconds(), lagging(sinks))
 			last, printed = p, time.Now()
 		}
-		return done(p), t.failed(list)
+		return done(p), daemon.Failed(list)
 	})
-}
-
-// failed returns why a connector has failed; a target that could not be had is no reason.
-func (t *tour) failed(list []rest.StatusInfo) error {
-	return daemon.Failed(slices.DeleteFunc(list, func(s rest.StatusInfo) bool {
-		return s.Name == "search" && t.targets.Elasticsearch == "" || s.Name == "cache" && t.targets.Redis == ""
-	}))
 }
 
 func read(list []rest.StatusInfo) progress {
@@ -247,28 +281,24 @@ func (p progress) snapshot() string {
 	if p.completed {
 		return fmt.Sprintf("snapshot done (%d rows)", p.rows)
 	}
+	if p.total == 0 {
+		return "starting"
+	}
 	return fmt.Sprintf("snapshot %d rows, %d %%", p.rows, 100*p.rows/rows)
 }
 
-// behind sums the lag of each sink.
-func behind(lags []rest.LagInfo) string {
-	sums, text := map[string]int64{}, ""
-	var names []string
-	for _, l := range lags {
-		if _, ok := sums[l.Connector]; !ok {
-			names = append(names, l.Connector)
-		}
-		sums[l.Connector] += l.Lag
+// lagging names the sinks in alphabetical order, each with the records it is behind.
+func lagging(sinks map[string]int64) string {
+	var parts []string
+	for _, name := range slices.Sorted(maps.Keys(sinks)) {
+		parts = append(parts, fmt.Sprintf("%s %d", name, sinks[name]))
 	}
-	slices.Sort(names)
-	for _, n := range names {
-		text += fmt.Sprintf("%s %d  ", n, sums[n])
-	}
-	return text
+	return strings.Join(parts, "  ")
 }
 
 // compare prints the table at the end.
 func (t *tour) compare(ctx context.Context) (bool, error) {
+	t.say("reading every row of the source, the log and the sinks")
 	tables, err := compare.Tables(ctx, t.conn, "public")
 	if err != nil {
 		return false, err
