@@ -300,3 +300,18 @@ func showRow(r change.Row) string {
 func describe(e *change.Event) string {
 	return fmt.Sprintf("%c %s key %s txn %d/%d (%s)", e.Op, e.Table.Name, change.KeyText(e.Key), e.Txn, e.Ordinal, showRow(e.After))
 }
+
+// Equal compares rows, what a target holds of a table, with the table.
+func (db *DB) Equal(t *change.Table, rows []change.Row) error {
+	db.mu.Lock()
+	defer db.mu.Unlock()
+	var got []string
+	for _, r := range rows {
+		got = append(got, showRow(r))
+	}
+	slices.Sort(got)
+	if want := db.find(t).lines(); !slices.Equal(got, want) {
+		return fmt.Errorf("%s: the target alone has [%s], the table alone has [%s]", t.Name, without(got, want), without(want, got))
+	}
+	return nil
+}
