@@ -12,6 +12,7 @@ import (
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/offsets"
 	"github.com/tailrace/tailrace/sink"
+	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/transform"
@@ -124,7 +125,7 @@ func (w *Worker) Keys(class string) ([]config.Key, bool) {
 	var own []config.Key
 	switch {
 	case src != nil:
-		own = src.Keys
+		own = slices.Concat(src.Keys, config.Keys(&sourceSettings{}), config.Keys(&snapshot.Config{}))
 	case snk != nil:
 		own = append(config.Keys(&sinkSettings{}), snk.Keys...)
 	default:

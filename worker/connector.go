@@ -15,6 +15,7 @@ import (
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/sink"
+	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/source"
 )
 
@@ -72,6 +73,11 @@ func (w *Worker) define(props map[string]string) (*definition, []config.Problem)
 	d.source, d.sink = w.plugin(d.class)
 	if d.source != nil {
 		problems = d.source.Check(props)
+		for _, p := range slices.Concat(config.Decode(props, &sourceSettings{}), snapshot.Check(props)) {
+			if !slices.Contains(problems, p) { // the plugin may judge the same property
+				problems = append(problems, p)
+			}
+		}
 	} else if d.sink != nil {
 		problems = append(d.sink.Check(props), d.parseSink(props)...)
 	} else if d.class == "" {
@@ -86,11 +92,11 @@ func (w *Worker) define(props map[string]string) (*definition, []config.Problem)
 type sinkSettings struct {
 	Topics     []string `cfg:"topics" doc:"the topics to read"`
 	Regex      string   `cfg:"topics.regex" doc:"a Java or RE2 regular expression that the names of the topics to read match as a whole"`
-	Tasks      int      `cfg:"tasks.max" default:"1" min:"1" max:"1000"`
-	Tolerance  string   `cfg:"errors.tolerance" default:"none" oneof:"none,all"`
-	DeadLetter string   `cfg:"errors.deadletterqueue.topic.name"`
-	MaxRetries int      `cfg:"errors.max.retries" default:"-1" min:"-1"`
-	From       string   `cfg:"consumer.override.auto.offset.reset" default:"earliest" oneof:"earliest,latest"`
+	Tasks      int      `cfg:"tasks.max" default:"1" min:"1" max:"1000" doc:"tasks among which the partitions are divided"`
+	Tolerance  string   `cfg:"errors.tolerance" default:"none" oneof:"none,all" doc:"all: rows that the target can never take are passed over, or become dead letters; none: they fail the task"`
+	DeadLetter string   `cfg:"errors.deadletterqueue.topic.name" doc:"the topic for rows that the target can never take"`
+	MaxRetries int      `cfg:"errors.max.retries" default:"-1" min:"-1" doc:"how often a failure is tried again without progress; -1: without end"`
+	From       string   `cfg:"consumer.override.auto.offset.reset" default:"earliest" oneof:"earliest,latest" doc:"where a topic is begun that has no offset yet"`
 }
 
 func (d *definition) parseSink(props map[string]string) []config.Problem {

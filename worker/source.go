@@ -17,10 +17,10 @@ import (
 
 // sourceSettings are the properties of a source connector that the worker itself obeys.
 type sourceSettings struct {
-	Prefix     string `cfg:"topic.prefix"`
-	Tombstones bool   `cfg:"tombstones.on.delete" default:"true"`
-	Partitions int    `cfg:"topic.creation.default.partitions" default:"1" min:"1" max:"10000"`
-	MaxRetries int    `cfg:"errors.max.retries" default:"-1"`
+	Prefix     string `cfg:"topic.prefix" doc:"what the names of the connector's topics begin with"`
+	Tombstones bool   `cfg:"tombstones.on.delete" default:"true" doc:"whether a delete is followed by a tombstone"`
+	Partitions int    `cfg:"topic.creation.default.partitions" default:"1" min:"1" max:"10000" doc:"partitions of topics that the connector makes"`
+	MaxRetries int    `cfg:"errors.max.retries" default:"-1" min:"-1" doc:"how often a failure is tried again without progress; -1: without end"`
 }
 
 // lane is what one run of a source task works with: opened, then looped, then closed.
