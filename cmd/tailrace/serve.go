@@ -48,8 +48,8 @@ func serveCommand() *cobra.Command {
 }
 
 // prepare reads the file and judges everything that can be judged before something is opened. It listens.
-func (o serveOptions) prepare(stderr io.Writer) (*daemon, error) {
-	d := &daemon{}
+func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
+	d := &service{}
 	var err error
 	if d.logger, d.level, err = o.logger(stderr); err != nil {
 		return nil, err
@@ -110,8 +110,8 @@ func first(list ...string) string {
 	return ""
 }
 
-// daemon is everything that serve has prepared.
-type daemon struct {
+// service is everything that serve has prepared.
+type service struct {
 	file      *config.File
 	log       disk.Options // of the file; run adds the rest
 	providers config.Providers
