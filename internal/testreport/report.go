@@ -45,6 +45,7 @@ type test struct {
 	outcome  outcome
 	children []*test
 	name     string // with its parents': TestX/case08_toast
+	own      string // without them; a subtest's own name may hold slashes
 	output   bytes.Buffer
 }
 
@@ -176,10 +177,12 @@ func (r *report) read(events io.Reader, label string) error {
 func step(tests map[string]*test, e event) *test {
 	t := tests[e.Test]
 	if t == nil {
-		t = &test{name: e.Test}
-		if i := strings.LastIndexByte(e.Test, '/'); i > 0 {
+		t = &test{name: e.Test, own: e.Test}
+		for i := strings.LastIndexByte(e.Test, '/'); i > 0; i = strings.LastIndexByte(e.Test[:i], '/') {
 			if parent := tests[e.Test[:i]]; parent != nil {
 				parent.children = append(parent.children, t)
+				t.own = e.Test[i+1:]
+				break
 			}
 		}
 	}
@@ -230,7 +233,7 @@ func (r *report) finish(label string, e event, tests map[string]*test, output []
 
 // count counts one test and its cases.
 func (r *report) count(pkg string, t *test) {
-	for _, n := range casesIn(t.name) {
+	for _, n := range casesIn(t.own) {
 		r.cases[n] = max(r.cases[n], t.effective())
 	}
 	ownFailure := t.outcome == failed && !slices.ContainsFunc(t.children, func(c *test) bool { return c.outcome == failed || c.outcome == unknown })
@@ -258,13 +261,13 @@ func reason(output string) string {
 	return "skipped by the test itself"
 }
 
-// caseName finds the conformance cases in the last part of a test's name.
+// caseName finds the conformance cases in a test's name.
 var caseName = regexp.MustCompile(`(?i)case_?0*([0-9]+)`)
 
-// casesIn returns the cases that a test claims by its own name, not by its parents'.
-func casesIn(name string) []int {
+// casesIn returns the cases that a test claims by its own name, without its parents'.
+func casesIn(own string) []int {
 	var list []int
-	for _, m := range caseName.FindAllStringSubmatch(name[strings.LastIndexByte(name, '/')+1:], -1) {
+	for _, m := range caseName.FindAllStringSubmatch(own, -1) {
 		if n, err := strconv.Atoi(m[1]); err == nil && n >= 1 && n <= caseCount {
 			list = append(list, n)
 		}

@@ -30,6 +30,10 @@ const stream = `{"Action":"start","Package":"p"}
 {"Action":"pass","Package":"p","Test":"TestB","Elapsed":0}
 {"Action":"run","Package":"p","Test":"TestCase10"}
 {"Action":"pass","Package":"p","Test":"TestCase10","Elapsed":0}
+{"Action":"run","Package":"p","Test":"TestD"}
+{"Action":"run","Package":"p","Test":"TestD/case13/of_many"}
+{"Action":"fail","Package":"p","Test":"TestD/case13/of_many","Elapsed":0}
+{"Action":"fail","Package":"p","Test":"TestD","Elapsed":0}
 {"Action":"run","Package":"p","Test":"TestCut"}
 {"Action":"output","Package":"p","Output":"FAIL\tp\t0.1s\n"}
 {"Action":"fail","Package":"p","Elapsed":0.1}
@@ -47,17 +51,17 @@ func TestRead(t *testing.T) {
 	if err := r.read(strings.NewReader(stream), ""); err != nil {
 		t.Fatal(err)
 	}
-	// case08 and TestCut fail, and q; case9 and TestCase10 pass; TestCase10_case011 and redis are skipped.
-	if got := [3]int{r.passed, r.failed, r.skipped}; got != [3]int{2, 3, 2} {
+	// case08, case13 and TestCut fail, and q; case9 and TestCase10 pass; TestCase10_case011 and redis are skipped.
+	if got := [3]int{r.passed, r.failed, r.skipped}; got != [3]int{2, 4, 2} {
 		t.Errorf("passed, failed, skipped = %v\n%s", got, out.String())
 	}
-	want := map[int]outcome{8: failed, 9: passed, 10: passed, 11: skipped, 12: skipped}
+	want := map[int]outcome{8: failed, 9: passed, 10: passed, 11: skipped, 12: skipped, 13: failed}
 	for n := 1; n <= caseCount; n++ {
 		if r.cases[n] != want[n] {
 			t.Errorf("case %d = %d, want %d", n, r.cases[n], want[n])
 		}
 	}
-	if want := []string{"p TestA/case08_toast", "p TestCut", "q"}; !slices.Equal(r.broken, want) {
+	if want := []string{"p TestA/case08_toast", "p TestCut", "p TestD/case13/of_many", "q"}; !slices.Equal(r.broken, want) {
 		t.Errorf("broken = %q, want %q", r.broken, want)
 	}
 	for _, s := range []string{"boom", "undefined: x"} {
@@ -105,8 +109,8 @@ func TestWriteCases(t *testing.T) {
 
 func TestCasesIn(t *testing.T) {
 	for name, want := range map[string][]int{
-		"TestX/case08_unchanged": {8}, "TestX/case108": {108}, "TestX/case109": nil, "TestX/case0": nil,
-		"TestX/case8/sub": nil, "TestCase10And_case11": {10, 11}, "TestLowercase": nil, "TestX/case_15": {15},
+		"case08_unchanged": {8}, "case108": {108}, "case109": nil, "case0": nil, "case8/sub": {8},
+		"TestCase10And_case11": {10, 11}, "TestLowercase": nil, "case_15": {15},
 	} {
 		if got := casesIn(name); !slices.Equal(got, want) {
 			t.Errorf("casesIn(%s) = %v, want %v", name, got, want)
