@@ -1,11 +1,11 @@
 package elasticsearch
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"strconv"
-	"strings"
+	"unicode/utf8"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
@@ -15,60 +15,65 @@ import (
 // maxID is Elasticsearch's limit for an _id, in bytes.
 const maxID = 512
 
-// indexName makes the name of an index of a topic's: lower case, without what Elasticsearch refuses.
-func indexName(prefix, topic string) string {
-	name := strings.Map(func(r rune) rune {
-		if r < ' ' || strings.ContainsRune(`\/*?"<>| ,#:`, r) {
-			return '_'
-		}
-		return r
-	}, strings.ToLower(prefix+topic))
-	if name == "." || name == ".." || strings.TrimLeft(name, "-_+") != name {
-		name = "t" + name
-	}
-	for len(name) > 255 {
-		name = name[:255]
-	}
-	return name
-}
-
-// appendID appends the document id of a row of t, not quoted.
+// appendID appends the document id of a row of t, as text. One key column: its text, as it stands in the document. Several: their
+// texts, joined by colons; a colon or backslash inside one is preceded by a backslash. Two forms begin with ~, and an
+// id that would begin with ~ by itself gets another one: "~" is the empty text, and "~sha256:" and 64 hexadecimal digits stand
+// for an id of more than 512 bytes or one that is not UTF-8. So two keys never have one id.
 func appendID(dst []byte, t *change.Table, row change.Row) []byte {
 	start := len(dst)
 	for n, i := range t.Key {
 		if n > 0 {
 			dst = append(dst, ':')
 		}
-		v := row[i]
 		at := len(dst)
-		switch v.Kind {
-		case change.Text, change.JSON, change.Array:
-			dst = append(dst, v.Data...)
-		case change.Decimal: // 1.0 and 1.00 are one key
-			dst = append(dst, trimDecimal(v.Data)...)
-		default:
-			dst = jsontext.AppendValue(dst, &t.Columns[i], v)
-			if dst[at] == '"' {
-				dst = append(dst[:at], dst[at+1:len(dst)-1]...)
-			}
-		}
+		dst = appendKeyText(dst, &t.Columns[i], row[i])
 		if len(t.Key) > 1 {
 			dst = escape(dst, at)
 		}
 	}
-	if len(dst)-start > maxID {
-		h := sha256.Sum256(dst[start:])
-		dst = hex.AppendEncode(dst[:start], h[:])
+	id := dst[start:]
+	switch {
+	case len(id) == 0:
+		return append(dst, '~')
+	case id[0] == '~':
+		dst = append(dst, 0)
+		copy(dst[start+1:], dst[start:])
+		id = dst[start:]
+	}
+	if len(id) > maxID || !utf8.Valid(id) {
+		h := sha256.Sum256(id)
+		return hex.AppendEncode(append(dst[:start], "~sha256:"...), h[:])
+	}
+	return dst
+}
+
+func appendKeyText(dst []byte, c *change.Column, v change.Value) []byte {
+	switch v.Kind {
+	case change.Text, change.JSON, change.Array:
+		return append(dst, v.Data...)
+	case change.Decimal: // 1.0 and 1.00 are one key
+		return append(dst, trimDecimal(v.Data)...)
+	case change.Float32, change.Float64:
+		if v.Float() == 0 { // so are 0 and -0
+			return append(dst, '0')
+		}
+	}
+	at := len(dst)
+	dst = jsontext.AppendValue(dst, c, v)
+	if dst[at] == '"' {
+		n := copy(dst[at:], dst[at+1:len(dst)-1])
+		dst = dst[:at+n]
 	}
 	return dst
 }
 
 func trimDecimal(p []byte) []byte {
-	if i := strings.IndexByte(string(p), '.'); i >= 0 {
-		p = p[:len(strings.TrimRight(string(p), "0"))]
-		if p[len(p)-1] == '.' {
-			p = p[:len(p)-1]
-		}
+	if bytes.IndexByte(p, '.') >= 0 {
+		p = bytes.TrimRight(p, "0")
+		p = bytes.TrimSuffix(p, []byte{'.'})
+	}
+	if len(p) == 2 && p[0] == '-' && p[1] == '0' {
+		p = p[1:]
 	}
 	return p
 }
@@ -87,35 +92,40 @@ func escape(dst []byte, at int) []byte {
 }
 
 // appendAction appends the line of a bulk request that says what is done to a document.
-func appendAction(dst []byte, s *sink.State, index string, id []byte) []byte {
-	if s.Deleted {
-		dst = append(dst, `{"delete":{"_index":`...)
+func appendAction(dst []byte, x *index, deleted bool, id []byte, version uint64) []byte {
+	if deleted {
+		dst = append(dst, x.del...)
 	} else {
-		dst = append(dst, `{"index":{"_index":`...)
+		dst = append(dst, x.put...)
 	}
-	dst = jsontext.AppendString(dst, []byte(index))
-	dst = jsontext.AppendString(append(dst, `,"_id":`...), id)
-	dst = strconv.AppendUint(append(dst, `,"version":`...), s.Version, 10)
+	dst = jsontext.AppendString(dst, id)
+	dst = strconv.AppendUint(append(dst, `,"version":`...), version, 10)
 	return append(dst, ",\"version_type\":\"external\"}}\n"...)
 }
 
-// appendDocument appends the row as one line, with Absent columns taken from old, the present document's members.
-func appendDocument(dst []byte, s *sink.State, old map[string]json.RawMessage) []byte {
+// appendDocument appends the row as one line. Absent columns are taken from old, the JSON object that is there now; an
+// empty old has none.
+func appendDocument(dst []byte, s *sink.State, old []byte) []byte {
+	if s.Row.Complete() || len(old) == 0 {
+		return append(jsontext.AppendRow(dst, s.Table, s.Row), '\n')
+	}
 	dst = append(dst, '{')
 	comma := false
 	for i := range s.Row {
 		c := &s.Table.Columns[i]
-		raw, known := old[c.Name]
-		if s.Row[i].Kind == change.Absent && !known {
-			continue
+		var raw []byte
+		if s.Row[i].Kind == change.Absent {
+			if raw = member(old, c.Name); raw == nil {
+				continue
+			}
 		}
 		if comma {
 			dst = append(dst, ',')
 		}
 		comma = true
-		dst = append(jsontext.AppendString(dst, []byte(c.Name)), ':')
-		if s.Row[i].Kind == change.Absent {
-			dst = append(dst, raw...)
+		dst = jsontext.AppendKey(dst, c.Name)
+		if raw != nil {
+			dst = appendLine(dst, raw)
 		} else {
 			dst = jsontext.AppendValue(dst, c, s.Row[i])
 		}
@@ -123,42 +133,14 @@ func appendDocument(dst []byte, s *sink.State, old map[string]json.RawMessage) [
 	return append(dst, "}\n"...)
 }
 
-// mapping is the body that makes an index for t: fields of the table's types, none of which refuses a value.
-func mapping(t *change.Table) []byte {
-	dst := append([]byte(nil), `{"dynamic":true,"date_detection":false,"properties":{`...)
-	for i := range t.Columns {
-		if i > 0 {
-			dst = append(dst, ',')
+// appendLine appends JSON text without line breaks, which can only stand between its tokens.
+func appendLine(dst, raw []byte) []byte {
+	n := len(dst)
+	dst = append(dst, raw...)
+	for i := n; i < len(dst); i++ {
+		if dst[i] == '\n' || dst[i] == '\r' {
+			dst[i] = ' '
 		}
-		c := &t.Columns[i]
-		dst = append(jsontext.AppendString(dst, []byte(c.Name)), ':')
-		dst = append(dst, field(&c.Type)...)
 	}
-	return append(dst, "}}"...)
-}
-
-func field(t *change.Type) string {
-	switch t.Kind {
-	case change.Bool:
-		return `{"type":"boolean","ignore_malformed":true}`
-	case change.Int, change.Uint: // a number beyond int64 stays in the document and is not indexed
-		return `{"type":"long","ignore_malformed":true}`
-	case change.Float32, change.Float64, change.Decimal:
-		return `{"type":"double","ignore_malformed":true}`
-	case change.UUID:
-		return `{"type":"keyword"}`
-	case change.Date, change.Timestamp, change.TimestampTZ:
-		return `{"type":"date","ignore_malformed":true}`
-	case change.JSON:
-		return `{"type":"object","enabled":false}`
-	case change.Array:
-		if t.Elem != nil {
-			return field(t.Elem)
-		}
-		return `{"type":"object","enabled":false}`
-	case change.Bytes:
-		return `{"type":"keyword","index":false,"doc_values":false}`
-	default:
-		return `{"type":"text","fields":{"keyword":{"type":"keyword","ignore_above":256}}}`
-	}
+	return dst
 }

@@ -3,20 +3,22 @@ package elasticsearch
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/internal/jsontext"
 )
 
-// scrollTime is how long Elasticsearch keeps the place of a scan between two pages.
-const scrollTime = time.Minute
+const (
+	scrollTime = time.Minute // how long Elasticsearch keeps the place of a scan between two pages
+	scrollPage = 1000        // documents of a page
+)
 
 type page struct {
 	ScrollID string `json:"_scroll_id"`
@@ -27,62 +29,105 @@ type page struct {
 	} `json:"hits"`
 }
 
-// truncate deletes every document of the event's index under the event's version, so that a document that a later event
-// wrote, in a replay, stays.
+// truncate deletes every document of the event's index under the event's version: a document that a later event wrote
+// is newer and stays, which makes a replay harmless.
 func (k *Sink) truncate(ctx context.Context, e *change.Event) error {
-	index := indexName(k.cfg.Prefix, e.Topic)
-	status, err := k.call(ctx, esapi.IndicesRefreshRequest{Index: []string{index}}, nil)
-	if status == http.StatusNotFound {
+	if k.cfg.Nulls == "ignore" {
+		return nil
+	}
+	x, err := k.index(ctx, e.Topic, e.Table)
+	if err != nil {
+		return err
+	}
+	// What was written must be visible to the scan.
+	_, err = k.client.do(ctx, esapi.IndicesRefreshRequest{Index: []string{x.name}})
+	if statusOf(err) == http.StatusNotFound {
 		return nil
 	}
 	if err != nil {
 		return err
 	}
 	var p page
+	size := scrollPage
 	query := []byte(`{"query":{"match_all":{}},"_source":false,"sort":["_doc"]}`)
-	size := k.cfg.Rows
-	if _, err := k.call(ctx, esapi.SearchRequest{Index: []string{index}, Scroll: scrollTime, Size: &size, Body: bytes.NewReader(query)}, &p); err != nil {
+	err = k.client.decode(ctx, esapi.SearchRequest{Index: []string{x.name}, Scroll: scrollTime, Size: &size, Body: bytes.NewReader(query)}, &p)
+	if err != nil {
 		return err
 	}
-	for len(p.Hits.Hits) > 0 {
-		if err := k.deletePage(ctx, index, &p, e.Version); err != nil {
-			return err
-		}
-		id, err := json.Marshal(map[string]string{"scroll_id": p.ScrollID, "scroll": "1m"})
-		if err != nil {
-			return err
-		}
-		p = page{}
-		if _, err := k.call(ctx, esapi.ScrollRequest{Body: bytes.NewReader(id)}, &p); err != nil {
-			return err
+	err = k.deletePages(ctx, x, &p, e.Version)
+	if p.ScrollID != "" { // if it can't be given back, Elasticsearch forgets it after scrollTime
+		body := append(jsontext.AppendText([]byte(`{"scroll_id":`), p.ScrollID), '}')
+		_, cerr := k.client.do(context.WithoutCancel(ctx), esapi.ClearScrollRequest{Body: bytes.NewReader(body)})
+		if statusOf(cerr) != http.StatusNotFound {
+			err = errors.Join(err, cerr)
 		}
 	}
-	_, err = k.call(ctx, esapi.ClearScrollRequest{ScrollID: []string{p.ScrollID}}, nil)
 	return err
 }
 
-func (k *Sink) deletePage(ctx context.Context, index string, p *page, version uint64) error {
-	var body []byte
-	for _, h := range p.Hits.Hits {
-		body = jsontext.AppendString(append(body, `{"delete":{"_index":`...), []byte(index))
-		body = jsontext.AppendString(append(body, `,"_id":`...), []byte(h.ID))
-		body = strconv.AppendUint(append(body, `,"version":`...), version, 10)
-		body = append(body, ",\"version_type\":\"external\"}}\n"...)
-	}
-	r := esapi.BulkRequest{Body: bytes.NewReader(body)}
-	if k.cfg.Refresh {
-		r.Refresh = "true"
-	}
-	var answer bulkAnswer
-	if _, err := k.call(ctx, r, &answer); err != nil {
-		return err
-	}
-	for _, m := range answer.Items {
-		for _, got := range m {
-			if got.Status >= 300 && got.Status != http.StatusConflict && got.Status != http.StatusNotFound {
-				return fmt.Errorf("elasticsearch refuses to delete a document: status %d", got.Status)
-			}
+func (k *Sink) deletePages(ctx context.Context, x *index, p *page, version uint64) error {
+	for len(p.Hits.Hits) > 0 {
+		if err := k.deletePage(ctx, x, p, version); err != nil {
+			return err
+		}
+		body := append(jsontext.AppendText([]byte(`{"scroll":"1m","scroll_id":`), p.ScrollID), '}')
+		p.Hits.Hits = nil
+		if err := k.client.decode(ctx, esapi.ScrollRequest{Body: bytes.NewReader(body)}, p); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// deletePage deletes the documents of a page. It sends those again that are refused for now.
+func (k *Sink) deletePage(ctx context.Context, x *index, p *page, version uint64) error {
+	ids := make([]string, 0, len(p.Hits.Hits))
+	for _, h := range p.Hits.Hits {
+		ids = append(ids, h.ID)
+	}
+	for try := 0; ; try++ {
+		left, err := k.deleteIDs(ctx, x, ids, version)
+		if err == nil || ctx.Err() != nil || fault.IsPermanent(err) {
+			return err
+		}
+		if len(left) < len(ids) {
+			try = 0
+		}
+		if try >= k.cfg.Retries {
+			return err
+		}
+		if err := k.pause(ctx, try); err != nil {
+			return err
+		}
+		ids = left
+	}
+}
+
+func (k *Sink) deleteIDs(ctx context.Context, x *index, ids []string, version uint64) (left []string, err error) {
+	var body []byte
+	for _, id := range ids {
+		body = appendAction(body, x, true, []byte(id), version)
+	}
+	r := esapi.BulkRequest{Body: bytes.NewReader(body), FilterPath: filter()}
+	if k.cfg.Refresh {
+		r.Refresh = "true"
+	}
+	var got bulkAnswer
+	if err := k.client.decode(ctx, r, &got); err != nil {
+		return ids, err
+	}
+	if len(got.Items) != len(ids) {
+		return ids, fmt.Errorf("elasticsearch answered %d items of %d", len(got.Items), len(ids))
+	}
+	for i, g := range got.Items {
+		switch o := g.Delete; {
+		case o == nil:
+			return ids, errors.New("elasticsearch: unreadable answer: an item without an outcome")
+		case o.Status < 300, o.Status == http.StatusConflict, o.Status == http.StatusNotFound && o.Error == nil:
+		default:
+			left = append(left, ids[i])
+			err = fmt.Errorf("elasticsearch refuses to delete %d of %d documents for now: %w", len(left), len(ids), o.why())
+		}
+	}
+	return left, err
 }
