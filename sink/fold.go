@@ -14,6 +14,7 @@ type State struct {
 	Topic   string
 	Row     change.Row // the new row, or the old image with the key columns if Deleted
 	Version uint64     // of the newest event
+	First   change.Op  // of the oldest event
 	Deleted bool
 	// Replace reports that nothing of what the target holds of the row survives: Row is complete, or the run deleted
 	// the row before it wrote it again. Without it, Absent columns of Row are to be taken from the target.
@@ -62,7 +63,7 @@ func (f *Fold) Add(key []byte, index int, e *change.Event) {
 	}
 	if !found {
 		f.links = append(f.links, link{int32(index), -1})
-		f.States = append(f.States, State{Key: key, Table: e.Table, Topic: e.Topic, Row: row, Version: e.Version,
+		f.States = append(f.States, State{Key: key, Table: e.Table, Topic: e.Topic, Row: row, Version: e.Version, First: e.Op,
 			Deleted: deleted, Replace: deleted || row.Complete(), last: len(f.links) - 1})
 		f.slots[slot] = int32(len(f.States))
 		return

@@ -7,6 +7,7 @@ import (
 	"github.com/redis/rueidis"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/jsontext"
 	"github.com/tailrace/tailrace/internal/servers"
 	"github.com/tailrace/tailrace/sink"
 	"github.com/tailrace/tailrace/sink/sinktest"
@@ -35,7 +36,7 @@ func BenchmarkEncode(b *testing.B) {
 				h.Create(t, orderRow(id)...)
 			}
 			batch := h.Take()
-			s := &Sink{cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
+			s := &Sink{enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
 			s.enc.hash = kind == "hash"
 			b.ReportAllocs()
 			for b.Loop() {
@@ -56,7 +57,7 @@ func (s *Sink) encodeBatch(t testing.TB, b *change.Batch) {
 	}
 	s.enc.reset()
 	for i := range s.fold.States {
-		if err := s.enc.whole(&s.fold.States[i]); err != nil {
+		if err := s.enc.row(&s.fold.States[i], s.fold.States[i].Row.Complete()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -71,7 +72,7 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 		}
 	}
 	batch := h.Take()
-	s := &Sink{cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
+	s := &Sink{enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
 	s.encodeBatch(t, batch)
 	if n := testing.AllocsPerRun(20, func() { s.encodeBatch(t, batch) }); n > 0 {
 		t.Errorf("%v allocations for a batch, want none", n)
@@ -100,6 +101,11 @@ func BenchmarkWrite(b *testing.B) {
 				batch := batches[n%len(batches)]
 				for i := range batch.Events {
 					batch.Events[i].Version += rows // news each time
+					if n >= len(batches) {
+						batch.Events[i].Op = change.OpUpdate
+					} else {
+						batch.Events[i].Op = change.OpCreate
+					}
 				}
 				write(b, s, batch)
 				n++
@@ -109,19 +115,17 @@ func BenchmarkWrite(b *testing.B) {
 	}
 	b.Run("bare_SET", func(b *testing.B) {
 		bench := newBench(b, addr, nil)
-		var enc encoder
-		s := &Sink{cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{bench.prefix + "${topic}:"}}
-		s.encodeBatch(b, batches[0])
-		enc = s.enc
+		var keys, docs []string
+		for i := range batches[0].Events {
+			ev := &batches[0].Events[i]
+			keys = append(keys, fmt.Sprint(bench.prefix, "shop.public.orders:", i))
+			docs = append(docs, string(jsontext.AppendRow(nil, ev.Table, ev.After)))
+		}
 		n := 0
 		for b.Loop() {
 			cmds := make(rueidis.Commands, 0, 2000)
-			for i := 0; i < len(enc.ends); i += 3 {
-				start := 0
-				if i > 0 {
-					start = enc.ends[i-1]
-				}
-				cmds = append(cmds, bench.client.B().Set().Key(rueidis.BinaryString(enc.buf[start:enc.ends[i]])).Value(rueidis.BinaryString(enc.buf[enc.ends[i+1]:enc.ends[i+2]])).Build())
+			for i := range keys {
+				cmds = append(cmds, bench.client.B().Set().Key(keys[i]).Value(docs[i]).Build())
 			}
 			for _, r := range bench.client.DoMulti(b.Context(), cmds...) {
 				if r.Error() != nil {

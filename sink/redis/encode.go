@@ -2,6 +2,7 @@ package redis
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
@@ -88,127 +89,164 @@ func appendField(dst []byte, c *change.Column, v change.Value) []byte {
 	return dst
 }
 
-// An encoder turns states into the arguments of the write script. The arguments are spans of one buffer until args
-// makes strings of them, so that the buffer may grow meanwhile.
-type encoder struct {
-	buf  []byte
-	ends []int // of each argument in buf
-	hash bool
-	args []string
+// A list is a MessagePack array of strings or numbers that grows at its end.
+type list struct {
+	buf []byte
+	n   int
 }
 
+const (
+	packArray32 = 0xDD
+	packString  = 0xDB // followed by 4 bytes of length
+	packUint32  = 0xCE
+	packHeader  = 5 // bytes of each of the three before the content
+)
+
+func (l *list) reset() { l.buf, l.n = append(l.buf[:0], packArray32, 0, 0, 0, 0), 0 }
+
+// begin starts a string: append it to buf, then call end with what begin returned.
+func (l *list) begin() (at int) {
+	at = len(l.buf)
+	l.buf = append(l.buf, packString, 0, 0, 0, 0)
+	return at
+}
+
+func (l *list) end(at int) {
+	binary.BigEndian.PutUint32(l.buf[at+1:], uint32(len(l.buf)-at-packHeader))
+	l.n++
+}
+
+func (l *list) number(n int) {
+	l.buf = binary.BigEndian.AppendUint32(append(l.buf, packUint32), uint32(n))
+	l.n++
+}
+
+// bytes returns the whole array.
+func (l *list) bytes() []byte {
+	binary.BigEndian.PutUint32(l.buf[1:], uint32(l.n))
+	return l.buf
+}
+
+// An encoder turns states into the last arguments of the write script: four MessagePack arrays, because taking a few
+// large arguments apart in the server is cheaper than a few thousand small ones.
+//
+//	keys      of all rows
+//	versions  of all rows, as decimal text
+//	body      json, whole: document                    merge: n times name in quotation marks and value, empty if absent
+//	          hash, whole: n times field and value     merge: the same, then d fields to remove
+//	numbers   json, whole: nothing                     merge: replace (0 or 1), n
+//	          hash, whole: n                           merge: replace, n, d
+type encoder struct {
+	keys, versions, body, numbers list
+	hash                          bool
+	limit                         int // bytes of a row at most
+}
+
+func (e *encoder) lists() [4]*list { return [...]*list{&e.keys, &e.versions, &e.body, &e.numbers} }
+
 func (e *encoder) reset() {
-	e.buf, e.ends = e.buf[:0], e.ends[:0]
+	for _, l := range e.lists() {
+		l.reset()
+	}
 }
 
 // forget gives up the memory: something that outlives the call may still look at it.
 func (e *encoder) forget() {
-	e.buf, e.args = nil, nil
+	for _, l := range e.lists() {
+		l.buf = nil
+	}
 }
 
-func (e *encoder) end() { e.ends = append(e.ends, len(e.buf)) }
-
-func (e *encoder) text(p []byte) {
-	e.buf = append(e.buf, p...)
-	e.end()
-}
-
-func (e *encoder) number(n uint64) {
-	e.buf = strconv.AppendUint(e.buf, n, 10)
-	e.end()
+// head appends what all rows have.
+func (e *encoder) head(s *sink.State) {
+	at := e.keys.begin()
+	e.keys.buf = append(e.keys.buf, s.Key...)
+	e.keys.end(at)
+	at = e.versions.begin()
+	e.versions.buf = strconv.AppendUint(e.versions.buf, s.Version, 10)
+	e.versions.end(at)
 }
 
 var errTooLarge = fault.Permanentf("ROW_TOO_LARGE", "leave large columns out with column.exclude.list",
 	"the row is larger than the 512 MB that Redis takes")
 
-// whole appends a row of which all is known. On an error nothing was appended.
-func (e *encoder) whole(s *sink.State) error {
-	buf, ends := len(e.buf), len(e.ends)
-	e.text(s.Key)
-	e.number(s.Version)
-	start := len(e.buf)
-	if e.hash {
-		e.number(uint64(e.fields(s, false)))
-		e.fields(s, true)
-	} else {
-		e.buf = jsontext.AppendRow(e.buf, s.Table, s.Row)
-		e.end()
+// row appends a row that is written; without columns that are Absent it is whole. On an error nothing was appended.
+func (e *encoder) row(s *sink.State, whole bool) error {
+	body, numbers := e.body, e.numbers
+	switch {
+	case whole && e.hash:
+		e.fields(s)
+	case whole:
+		at := e.body.begin()
+		e.body.buf = jsontext.AppendRow(e.body.buf, s.Table, s.Row)
+		e.body.end(at)
+	default:
+		replace := 0
+		if s.Replace {
+			replace = 1
+		}
+		e.numbers.number(replace)
+		if e.hash {
+			e.fields(s)
+			e.nulls(s)
+		} else {
+			e.members(s)
+		}
 	}
-	if len(e.buf)-start > maxValue {
-		e.buf, e.ends = e.buf[:buf], e.ends[:ends]
+	if len(e.body.buf)-len(body.buf) > e.limit {
+		e.body, e.numbers = list{e.body.buf[:len(body.buf)], body.n}, list{e.numbers.buf[:len(numbers.buf)], numbers.n}
 		return errTooLarge
 	}
+	e.head(s)
 	return nil
 }
 
-// fields counts, or appends as names and values, the columns that are neither NULL nor Absent.
-func (e *encoder) fields(s *sink.State, write bool) (n int) {
+// fields appends the columns that are neither NULL nor Absent, and how many they are.
+func (e *encoder) fields(s *sink.State) {
+	n := 0
 	for i := range s.Row {
 		if s.Row[i].Kind <= change.Null {
 			continue
 		}
 		n++
-		if write {
-			c := &s.Table.Columns[i]
-			e.buf = append(e.buf, c.Name...)
-			e.end()
-			e.buf = appendField(e.buf, c, s.Row[i])
-			e.end()
-		}
+		c := &s.Table.Columns[i]
+		e.name(c.Name)
+		at := e.body.begin()
+		e.body.buf = appendField(e.body.buf, c, s.Row[i])
+		e.body.end(at)
 	}
-	return n
+	e.numbers.number(n)
 }
 
-// merge appends a row with Absent columns. On an error nothing was appended.
-func (e *encoder) merge(s *sink.State) error {
-	buf, ends := len(e.buf), len(e.ends)
-	e.text(s.Key)
-	e.number(s.Version)
-	if s.Replace {
-		e.number(1)
-	} else {
-		e.number(0)
-	}
-	start := len(e.buf)
-	if e.hash {
-		e.mergeFields(s)
-	} else {
-		e.number(uint64(len(s.Row)))
-		for i := range s.Row {
-			e.buf = jsontext.AppendText(e.buf, s.Table.Columns[i].Name)
-			e.end()
-			if s.Row[i].Present() {
-				e.buf = jsontext.AppendValue(e.buf, &s.Table.Columns[i], s.Row[i])
-			}
-			e.end()
-		}
-	}
-	if len(e.buf)-start > maxValue {
-		e.buf, e.ends = e.buf[:buf], e.ends[:ends]
-		return errTooLarge
-	}
-	return nil
-}
-
-func (e *encoder) mergeFields(s *sink.State) {
-	e.number(uint64(e.fields(s, false)))
-	e.fields(s, true)
-	nulls := 0
+// nulls appends the names of the columns that are NULL, and how many they are.
+func (e *encoder) nulls(s *sink.State) {
+	n := 0
 	for i := range s.Row {
 		if s.Row[i].Kind == change.Null {
-			nulls++
+			n++
+			e.name(s.Table.Columns[i].Name)
 		}
 	}
-	e.number(uint64(nulls))
-	for i := range s.Row {
-		if s.Row[i].Kind == change.Null {
-			e.buf = append(e.buf, s.Table.Columns[i].Name...)
-			e.end()
-		}
-	}
+	e.numbers.number(n)
 }
 
-func (e *encoder) remove(s *sink.State) {
-	e.text(s.Key)
-	e.number(s.Version)
+func (e *encoder) name(name string) {
+	at := e.body.begin()
+	e.body.buf = append(e.body.buf, name...)
+	e.body.end(at)
+}
+
+// members appends every column's name as JSON and its value, and how many they are.
+func (e *encoder) members(s *sink.State) {
+	for i := range s.Row {
+		at := e.body.begin()
+		e.body.buf = jsontext.AppendText(e.body.buf, s.Table.Columns[i].Name)
+		e.body.end(at)
+		at = e.body.begin()
+		if s.Row[i].Present() {
+			e.body.buf = jsontext.AppendValue(e.body.buf, &s.Table.Columns[i], s.Row[i])
+		}
+		e.body.end(at)
+	}
+	e.numbers.number(len(s.Row))
 }

@@ -1,42 +1,38 @@
 -- Rows as hashes: one field for each column that is not NULL.
 local TYPE = 'hash'
-local function skip_whole(a) return a + 3 + 2 * tonumber(ARGV[a + 2]) end
-local function skip_merge(a)
-  a = a + 4 + 2 * tonumber(ARGV[a + 3])
-  return a + 1 + tonumber(ARGV[a])
-end
 
-local function write_rows(keys, at, fresh, known, W, M)
-  local ttl, old = ARGV[6], {}
+local function write_rows(fresh)
+  local ttl, old, at = ARGV[5], {}, 1
   local function live(key)
     if ttl ~= '0' then call('PEXPIRE', key, ttl) end
   end
   for row = 1, W + M do
-    if fresh[row] and (row <= W or ARGV[at[row] + 2] == '1') then old[#old + 1] = keys[row] end
+    -- What is whole replaces what was there, with fields of columns that are gone.
+    if fresh[row] and (row <= W or numbers[W + 3 * (row - W) - 2] == 1) then old[#old + 1] = keys[row] end
   end
   each_slice('DEL', nil, old)
   for row = 1, W do
+    local n = 2 * numbers[row]
     if fresh[row] then
-      local n = 2 * tonumber(ARGV[at[row] + 2])
-      if n > 0 then call('HSET', keys[row], unpack(ARGV, at[row] + 3, at[row] + 2 + n)) end
+      if n > 0 then call('HSET', keys[row], unpack(body, at, at + n - 1)) end
       live(keys[row])
     end
+    at = at + n
   end
   for row = W + 1, W + M do
+    local i = W + 3 * (row - W) - 2
+    local n, nulls = 2 * numbers[i + 1], numbers[i + 2]
     if fresh[row] then
-      local a = at[row] + 3
-      local n = 2 * tonumber(ARGV[a])
-      local nulls = a + n + 1
-      local done = n == 0 or pcall('HSET', keys[row], unpack(ARGV, a + 1, a + n))
+      local done = n == 0 or pcall('HSET', keys[row], unpack(body, at, at + n - 1))
       if type(done) == 'table' then
         fresh[row] = nil
         refuse(row, 'its key holds something that is not a hash')
       else
-        local d = tonumber(ARGV[nulls])
-        if d > 0 then call('HDEL', keys[row], unpack(ARGV, nulls + 1, nulls + d)) end
+        if nulls > 0 then call('HDEL', keys[row], unpack(body, at + n, at + n + nulls - 1)) end
         live(keys[row])
       end
     end
+    at = at + n + nulls
   end
 end
 

@@ -1,33 +1,30 @@
--- Writes one chunk of rows if, and only if, each is newer than what is there. Atomic, as all scripts are.
+-- Writes a run of rows if, and only if, each is newer than what is there. Atomic, as all scripts are.
 --
 -- KEYS  1 rows      hash: row key -> version of the row that is there
 --       2 rows of the window before this one (the same key if rows have no time to live)
 --       3 deleted   hash: row key -> version of its delete
 --       4 deleted in the window before
---       5 state     hash: origins, floors of truncates
--- ARGV  1 origin, a field of state
---       2 owner and position that state must hold for the origin; '' does not check
---       3 owner and position after this batch; the same as 2 or already there is accepted
---       4 '1': move the origin's entry from 2 to 3 if no row is refused
---       5 floor: the field of state with the version of the last truncate
---       6 milliseconds that rows live, '0' for ever
---       7 milliseconds that the windows' keys live
---       8 number of whole rows, of rows to merge, of deletes: 'W M D'
---       then the rows: key, version and, by kind,
---         string  whole: document                  merge: replace, n, n times name and value ('' if absent)
---         hash    whole: n, n field and value      merge: replace, n, n times field and value, d, d fields to remove
---         delete: nothing
+--       5 state     hash: entry; floors of truncates
+-- ARGV  1 the entry that state must hold: owner, mark and position; '' does not check
+--       2 the entry after this run; that it is there already is no objection: the answer was lost
+--       3 the entry after this run if rows are refused: with the old position
+--       4 floor: the field of state with the version of the last truncate
+--       5 milliseconds that rows live, '0' for ever
+--       6 milliseconds that the windows' keys live
+--       7 number of whole rows, of rows to merge, of deletes: 'W M D'
+--       8 keys, 9 versions, 10 body, 11 numbers of the rows, in MessagePack; see encode.go
 -- Versions are decimal numbers without leading zeros. They pass 2^53, so they are compared as text.
 -- Returns {'ok', row number, reason, ...} or {'moved', what state holds}.
 local call, pcall, find, sub, min = redis.call, redis.pcall, string.find, string.sub, math.min
 local KEYS, ARGV = KEYS, ARGV -- locals are faster than globals, and this runs for every row
-local W, M, D = string.match(ARGV[8], '^(%d+) (%d+) (%d+)$')
+local W, M, D = string.match(ARGV[7], '^(%d+) (%d+) (%d+)$')
 W, M, D = tonumber(W), tonumber(M), tonumber(D)
+local rows = W + M + D
 
-if ARGV[2] ~= '' then
-  local held = call('HGET', KEYS[5], ARGV[1])
-  if held ~= ARGV[2] and held ~= ARGV[3] then
-    return {'moved', held or ''}
+if ARGV[1] ~= '' then
+  local entry = call('HGET', KEYS[5], 'entry')
+  if entry ~= ARGV[1] and entry ~= ARGV[2] and entry ~= ARGV[3] then
+    return {'moved', entry or ''}
   end
 end
 -- The first write is one that needs memory: a server that is out of it, or read only, refuses here, before any other.
@@ -66,4 +63,8 @@ local function lookup(hash, keys)
   end
   return all
 end
+
+
+local unpack_list = cmsgpack.unpack
+local keys, versions, body, numbers = unpack_list(ARGV[8]), unpack_list(ARGV[9]), unpack_list(ARGV[10]), unpack_list(ARGV[11])
 

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,8 +18,8 @@ import (
 	"github.com/tailrace/tailrace/sink"
 )
 
-// maxChunk bounds the bytes of one script call, by estimate; a single larger row goes alone.
-const maxChunk = 8 << 20
+// maxRun bounds the bytes of one run, by estimate; a single larger row goes alone.
+const maxRun = 8 << 20
 
 var (
 	_ sink.Sink   = (*Sink)(nil)
@@ -29,24 +30,41 @@ var (
 type Sink struct {
 	cfg    *Config
 	format keyFormat
-	state  string // the key of the hash with origins and floors; prefix of the others
-	owner  string // names this Sink in state, so that an older one can be told
+	base   string // what all keys of the connector's own begin with
+	owner  string // names this Sink in the entries, so that an older one can be told
 	now    func() time.Time
 	client rueidis.Client
 	write  script
 
 	mu      sync.Mutex
-	origins map[string]string // what state holds for each origin, by all we know
+	entries map[string]entry // what Redis holds for each origin, by all we know
 
 	// The rest is Write's alone.
-	fold     sink.Fold
+	conn     rueidis.DedicatedClient // for transactions; nil: none
+	release  func()
+	fold     sink.Fold // of the run
+	keys     []byte    // the fold's keys
+	size     int       // of the run's rows, by estimate
+	oldest   uint64    // version in the run
+	newest   uint64
+	direct   direct
 	enc      encoder
-	keys     []byte  // the fold's keys
-	rows     []int32 // index into fold.States of each row of the chunk
+	rows     []int32 // index into fold.States of each row that the script gets
 	rejected sink.Rejected
 	table    *change.Table // prefix belongs to table and topic
 	topic    string
 	prefix   string
+}
+
+// An entry is what Redis holds for an origin: the position, and the mark, the newest version of all rows written.
+type entry struct {
+	mark     uint64
+	position string
+}
+
+// text is the entry as it is stored: owner, mark and position, separated by spaces.
+func (e entry) text(owner string) string {
+	return owner + " " + strconv.FormatUint(e.mark, 10) + " " + e.position
 }
 
 func open(ctx context.Context, set sink.Setup) (sink.Sink, error) {
@@ -66,8 +84,9 @@ func open(ctx context.Context, set sink.Setup) (sink.Sink, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to redis at %s: %w", options.InitAddress[0], refused(err))
 	}
-	s := &Sink{cfg: cfg, format: format, state: cfg.State + set.Connector, owner: rand.Text(), now: set.Now, client: client,
-		write: writeJSON, origins: map[string]string{}}
+	s := &Sink{cfg: cfg, format: format, base: cfg.State + set.Connector, owner: rand.Text(), now: set.Now, client: client,
+		write: writeJSON, entries: map[string]entry{}}
+	s.enc.limit = maxValue
 	if cfg.Type == "hash" {
 		s.write, s.enc.hash = writeHash, true
 	}
@@ -106,6 +125,7 @@ func (s *Sink) inspect(ctx context.Context) (policy string, err error) {
 
 // Close closes the connection. It is idempotent.
 func (s *Sink) Close() error {
+	s.hangUp()
 	s.client.Close()
 	return nil
 }
@@ -115,62 +135,71 @@ func (s *Sink) Close() error {
 func (s *Sink) Committed(ctx context.Context, origin string) (change.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	position, err := s.claim(ctx, origin)
-	if err != nil || position == "" {
+	e, err := s.claim(ctx, origin)
+	if err != nil || e.position == "" {
 		return nil, err
 	}
-	return change.Position(position), nil
+	return change.Position(e.position), nil
 }
 
-func (s *Sink) claim(ctx context.Context, origin string) (string, error) {
-	position, err := claimScript.run(ctx, s.client, []string{s.state}, []string{origin, s.owner}).ToString()
+func (s *Sink) claim(ctx context.Context, origin string) (e entry, err error) {
+	text, err := claimScript.run(ctx, s.client, []string{s.base + ":" + origin}, []string{s.owner}).ToString()
 	if err != nil {
-		return "", fmt.Errorf("redis: take over %s: %w", origin, refused(err))
+		return e, fmt.Errorf("redis: take over %s: %w", origin, refused(err))
 	}
-	s.origins[origin] = s.owner + " " + position
-	return position, nil
+	mark, position, _ := strings.Cut(text, " ")
+	if e.mark, err = strconv.ParseUint(mark, 10, 64); err != nil {
+		return e, fmt.Errorf("redis: the entry of %s begins with %q, not with a version", origin, mark)
+	}
+	e.position = position
+	s.entries[origin] = e
+	return e, nil
 }
 
 // A lane is what a Write knows of its origin.
 type lane struct {
-	origin     string
-	held, next string // the origin's entry in state before and after the batch; empty: the batch has no position
-	rows       string // key of the versions
-	before     string // key of the versions of the window before, rows if there are no windows
-	deleted    string
-	buried     string // deleted of the window before
-	window     time.Duration
+	entry
+	entryText string // empty: the batch has no position, and nothing is checked
+	origin    string
+	state     string // key of the entry and the floors
+	rows      string // key of the versions
+	before    string // key of the versions of the window before, rows if there are no windows
+	deleted   string
+	buried    string // deleted of the window before
+	window    time.Duration
 }
 
 func (s *Sink) lane(ctx context.Context, b *change.Batch) (*lane, error) {
-	l := &lane{origin: b.Origin}
+	l := &lane{origin: b.Origin, window: max(s.cfg.Graves, s.cfg.TTL)}
 	if l.origin == "" && len(b.Events) > 0 {
 		l.origin = b.Events[0].Topic
 	}
-	l.window = max(s.cfg.Graves, s.cfg.TTL)
 	window := s.now().UnixMilli() / l.window.Milliseconds()
-	base := s.state + ":" + l.origin
-	l.rows, l.before = base+":rows", base+":rows"
+	l.state = s.base + ":" + l.origin
+	l.rows, l.before = l.state+":rows", l.state+":rows"
 	if s.cfg.TTL > 0 {
-		l.rows, l.before = fmt.Sprint(base, ":rows:", window), fmt.Sprint(base, ":rows:", window-1)
+		l.rows, l.before = fmt.Sprint(l.state, ":rows:", window), fmt.Sprint(l.state, ":rows:", window-1)
 	}
-	l.deleted, l.buried = fmt.Sprint(base, ":deleted:", window), fmt.Sprint(base, ":deleted:", window-1)
+	l.deleted, l.buried = fmt.Sprint(l.state, ":deleted:", window), fmt.Sprint(l.state, ":deleted:", window-1)
 	if len(b.Resume) == 0 {
 		return l, nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, ok := s.origins[l.origin]; !ok {
-		if _, err := s.claim(ctx, l.origin); err != nil {
+	e, ok := s.entries[l.origin]
+	if !ok {
+		var err error
+		if e, err = s.claim(ctx, l.origin); err != nil {
 			return nil, err
 		}
 	}
-	l.held, l.next = s.origins[l.origin], s.owner+" "+string(b.Resume)
+	l.entry, l.entryText = e, e.text(s.owner)
 	return l, nil
 }
 
-// Write makes the batch's rows and its position take effect, all at once up to batch.size rows. Rows with a version that
-// is not above what Redis has are passed over. If rows are refused, the position stays, and moves with the next batch.
+// Write makes the batch's rows take effect in runs of batch.size rows, each run at once, and the position with the last
+// run. Rows with a version that is not above what Redis has are passed over. If rows are refused, the position stays, and
+// moves with the next batch.
 func (s *Sink) Write(ctx context.Context, b *change.Batch) error {
 	l, err := s.lane(ctx, b)
 	if err != nil {
@@ -183,24 +212,20 @@ func (s *Sink) Write(ctx context.Context, b *change.Batch) error {
 			return err
 		}
 	}
-	if err := s.flush(ctx, l, true); err != nil {
+	if err := s.flush(ctx, l, string(b.Resume)); err != nil {
 		return err
 	}
 	if len(s.rejected) > 0 {
 		return sorted(s.rejected)
 	}
-	if l.next != "" {
-		s.mu.Lock()
-		s.origins[l.origin] = l.next
-		s.mu.Unlock()
-	}
 	return nil
 }
 
-// begin starts a new run of rows that are written together.
+// begin starts a new run.
 func (s *Sink) begin() {
 	s.fold.Reset()
 	s.keys = s.keys[:0]
+	s.size, s.oldest, s.newest = 0, math.MaxUint64, 0
 }
 
 func (s *Sink) take(ctx context.Context, l *lane, i int, e *change.Event) error {
@@ -210,7 +235,7 @@ func (s *Sink) take(ctx context.Context, l *lane, i int, e *change.Event) error 
 	if e.Table != s.table || e.Topic != s.topic {
 		prefix := s.format.of(e.Topic, e.Table)
 		if prefix != s.prefix {
-			if err := s.flush(ctx, l, false); err != nil {
+			if err := s.flush(ctx, l, ""); err != nil {
 				return err
 			}
 		}
@@ -222,7 +247,7 @@ func (s *Sink) take(ctx context.Context, l *lane, i int, e *change.Event) error 
 	case change.OpDelete, change.OpTombstone:
 		row = e.Before
 	case change.OpTruncate:
-		if err := s.flush(ctx, l, false); err != nil {
+		if err := s.flush(ctx, l, ""); err != nil {
 			return err
 		}
 		return s.truncate(ctx, l, e.Version)
@@ -235,6 +260,13 @@ func (s *Sink) take(ctx context.Context, l *lane, i int, e *change.Event) error 
 		s.rejected = append(s.rejected, sink.RowError{Index: i, Err: err})
 		return nil
 	}
+	if len(s.fold.States) >= s.cfg.MaxRows || s.size >= maxRun {
+		if err := s.flush(ctx, l, ""); err != nil {
+			return err
+		}
+	}
+	s.size += sizeOf(row)
+	s.oldest, s.newest = min(s.oldest, e.Version), max(s.newest, e.Version)
 	start := len(s.keys)
 	s.keys = append(s.keys, s.prefix...)
 	s.keys = appendKey(s.keys, e.Table, row, s.cfg.Separator[0])
@@ -256,22 +288,40 @@ func keyed(t *change.Table, row change.Row) error {
 	return nil
 }
 
-// flush writes the rows taken so far, in chunks; the last chunk of the batch moves the position.
-func (s *Sink) flush(ctx context.Context, l *lane, last bool) error {
-	states := s.fold.States
-	for from := 0; from < len(states) || last; {
-		to, size := from, 0
-		for to < len(states) && to-from < s.cfg.MaxRows && (to == from || size < maxChunk) {
-			size += sizeOf(states[to].Row)
-			to++
+// A next is the entry that a run leaves.
+type next struct {
+	entry
+	text    string
+	refused string // the same with the old position: if rows are refused
+}
+
+// flush writes the run and begins a new one. A position is given with the last run of a batch.
+func (s *Sink) flush(ctx context.Context, l *lane, position string) error {
+	old := entry{max(l.mark, s.newest), l.position}
+	to := next{entry: old}
+	if position != "" && len(s.rejected) == 0 {
+		to.position = position
+	}
+	if l.entryText != "" {
+		to.text, to.refused = to.entry.text(s.owner), old.text(s.owner)
+	}
+	if len(s.fold.States) > 0 || to.text != l.entryText {
+		before := len(s.rejected)
+		done, err := s.shortcut(ctx, l, to)
+		if err == nil && !done {
+			err = s.detour(ctx, l, to)
 		}
-		final := last && to == len(states)
-		if err := s.chunk(ctx, l, from, to, final); err != nil {
+		if err != nil {
 			return err
 		}
-		from = to
-		if final {
-			break
+		if len(s.rejected) > before {
+			to.entry, to.text = old, to.refused
+		}
+		if l.entryText != "" {
+			l.entry, l.entryText = to.entry, to.text
+			s.mu.Lock()
+			s.entries[l.origin] = l.entry
+			s.mu.Unlock()
 		}
 	}
 	s.begin()
@@ -286,49 +336,44 @@ func sizeOf(row change.Row) int {
 	return n
 }
 
-// chunk writes the states from to to by one call of the script.
-func (s *Sink) chunk(ctx context.Context, l *lane, from, to int, final bool) error {
-	if from == to && (l.next == "" || len(s.rejected) > 0) {
-		return nil
+// detour writes the run by the script.
+func (s *Sink) detour(ctx context.Context, l *lane, to next) error {
+	keys, args := s.arguments(l, to, whole)
+	answer, err := s.call(ctx, s.write, keys, args)
+	if err != nil {
+		return err
 	}
+	return s.judge(l, answer)
+}
+
+// arguments makes keys and arguments of the write script for the run's rows of the kinds from first on.
+func (s *Sink) arguments(l *lane, to next, first int) (keys, args []string) {
 	e := &s.enc
 	e.reset()
 	s.rows = s.rows[:0]
 	var counts [3]int
-	for kind := range counts {
-		for i := from; i < to; i++ {
+	for kind := first; kind < len(counts); kind++ {
+		for i := range s.fold.States {
 			st := &s.fold.States[i]
 			if kindOf(st) != kind {
 				continue
 			}
-			var err error
-			switch kind {
-			case whole:
-				err = e.whole(st)
-			case merge:
-				err = e.merge(st)
-			default:
-				e.remove(st)
-			}
-			if err != nil {
+			if kind == remove {
+				e.head(st)
+			} else if err := e.row(st, kind == whole); err != nil {
 				s.reject(st, err)
+				to.text = to.refused
 				continue
 			}
 			s.rows = append(s.rows, int32(i))
 			counts[kind]++
 		}
 	}
-	move := "0"
-	if final && l.next != "" && len(s.rejected) == 0 {
-		move = "1"
-	}
-	answer, err := s.call(ctx, s.write, []string{l.rows, l.before, l.deleted, l.buried, s.state},
-		[]string{l.origin, l.held, l.next, move, floorField(l, s.prefix), millis(s.cfg.TTL), millis(2 * l.window),
-			fmt.Sprint(counts[whole], " ", counts[merge], " ", counts[remove])})
-	if err != nil {
-		return err
-	}
-	return s.judge(l, answer)
+	return []string{l.rows, l.before, l.deleted, l.buried, l.state},
+		[]string{l.entryText, to.text, to.refused, floorField(s.prefix), millis(s.cfg.TTL), millis(2 * l.window),
+			fmt.Sprint(counts[whole], " ", counts[merge], " ", counts[remove]),
+			rueidis.BinaryString(e.keys.bytes()), rueidis.BinaryString(e.versions.bytes()),
+			rueidis.BinaryString(e.body.bytes()), rueidis.BinaryString(e.numbers.bytes())}
 }
 
 // The kinds of rows, in the order in which the script takes them.
@@ -348,27 +393,37 @@ func kindOf(st *sink.State) int {
 	return merge
 }
 
-func floorField(l *lane, prefix string) string { return "floor " + l.origin + " " + prefix }
+func floorField(prefix string) string { return "floor " + prefix }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
-// call runs a script with the encoder's arguments behind args.
+// call runs a script.
 func (s *Sink) call(ctx context.Context, sc script, keys, args []string) ([]rueidis.RedisMessage, error) {
-	e := &s.enc
-	e.args = append(e.args[:0], args...)
-	start := 0
-	for _, end := range e.ends {
-		e.args = append(e.args, rueidis.BinaryString(e.buf[start:end:end]))
-		start = end
-	}
-	answer, err := sc.run(ctx, s.client, keys, e.args).ToArray()
+	answer, err := sc.run(ctx, s.client, keys, args).ToArray()
 	if err != nil {
-		if _, ok := rueidis.IsRedisErr(err); !ok {
-			e.forget() // a writer that we have stopped waiting for may still read it (Invariant 6)
-		}
-		return nil, fmt.Errorf("redis: %w", refused(err))
+		return nil, s.failed(err)
 	}
 	return answer, nil
+}
+
+// failed makes the error of a command that got no good answer, and gives up what it may have left in a bad state.
+func (s *Sink) failed(err error) error {
+	s.hangUp()
+	if _, ok := rueidis.IsRedisErr(err); !ok {
+		// A writer that we have stopped waiting for may still read them (Invariant 6).
+		s.enc.forget()
+		s.direct.forget()
+	}
+	return fmt.Errorf("redis: %w", refused(err))
+}
+
+// hangUp gives the connection for transactions back; what it watches is forgotten with it.
+func (s *Sink) hangUp() {
+	if s.conn != nil {
+		s.conn.Close()
+		s.release()
+		s.conn, s.release = nil, nil
+	}
 }
 
 var errAnswer = errors.New("redis: the script's answer is not understood")
@@ -420,9 +475,8 @@ func (s *Sink) truncate(ctx context.Context, l *lane, version uint64) error {
 	}
 	for _, hash := range hashes {
 		for cursor := "0"; ; {
-			s.enc.reset()
-			answer, err := s.call(ctx, truncateScript, []string{hash, s.state}, []string{floorField(l, s.prefix),
-				strconv.FormatUint(version, 10), s.prefix, cursor, "1000", l.origin, l.held, l.next})
+			answer, err := s.call(ctx, truncateScript, []string{hash, l.state}, []string{floorField(s.prefix),
+				strconv.FormatUint(version, 10), s.prefix, cursor, "1000", l.entryText})
 			if err != nil {
 				return err
 			}

@@ -133,7 +133,7 @@ func harness(t *testing.T, addr string, props map[string]string) sinktest.Harnes
 				Open: b.open,
 				Rows: b.rows,
 				FailAfterWrite: func(testing.TB) {
-					b.proxy.DropAnswer("EVALSHA")
+					b.proxy.DropAnswer("EXEC", writeJSON.sum, writeHash.sum)
 				},
 				Hang: func(testing.TB) func() { return b.proxy.Hang() },
 			}

@@ -50,18 +50,22 @@ var (
 	claimScript    = newScript(claimLua)
 )
 
+// command calls the script by its sum.
+func (s script) command(b rueidis.Builder, keys, args []string) rueidis.Completed {
+	return b.Arbitrary("EVALSHA", s.sum, strconv.Itoa(len(keys))).Keys(keys...).Args(args...).Build()
+}
+
 // run calls the script, and sends its text if the server does not know it (yet, or any more).
 func (s script) run(ctx context.Context, c rueidis.Client, keys, args []string) rueidis.RedisResult {
-	n := strconv.Itoa(len(keys))
-	r := c.Do(ctx, c.B().Arbitrary("EVALSHA", s.sum, n).Keys(keys...).Args(args...).Build())
+	r := c.Do(ctx, s.command(c.B(), keys, args))
 	if err, ok := rueidis.IsRedisErr(r.Error()); ok && err.IsNoScript() {
-		r = c.Do(ctx, c.B().Arbitrary("EVAL", s.text, n).Keys(keys...).Args(args...).Build())
+		r = c.Do(ctx, c.B().Arbitrary("EVAL", s.text, strconv.Itoa(len(keys))).Keys(keys...).Args(args...).Build())
 	}
 	return r
 }
 
-// sorted puts rejections in order of their events.
+// sorted puts rejections in order of their events, each event once.
 func sorted(r sink.Rejected) sink.Rejected {
-	slices.SortFunc(r, func(a, b sink.RowError) int { return a.Index - b.Index })
-	return r
+	slices.SortStableFunc(r, func(a, b sink.RowError) int { return a.Index - b.Index })
+	return slices.CompactFunc(r, func(a, b sink.RowError) bool { return a.Index == b.Index })
 }

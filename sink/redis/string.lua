@@ -1,9 +1,6 @@
 -- Rows as JSON documents in strings. A merge splices the stored document's own text: no value is ever decoded, so
 -- 9007199254740993 and 1.0 stay what they are.
 local TYPE = 'string'
-local skip_whole -- a whole row takes three places
-local function skip_merge(a) return a + 4 + 2 * tonumber(ARGV[a + 3]) end
-
 -- The position after the string that begins at doc[i].
 local function after_string(doc, i)
   i = i + 1
@@ -59,34 +56,37 @@ local function members(doc)
 end
 
 -- The document of a row of which only some columns were sent; the others come from the stored one, in table order.
-local function merged(key, a)
+-- first is the row's place in body, n the number of its columns.
+local function merged(key, replace, first, n)
   local old = {}
-  if ARGV[a + 2] == '0' then
+  if replace == 0 then
     local doc = pcall('GET', key)
     if type(doc) == 'table' then return nil end
     if doc then old = members(doc) end
     if not old then return nil end
   end
   local out = {}
-  for i = a + 4, a + 2 + 2 * tonumber(ARGV[a + 3]), 2 do
-    local value = ARGV[i + 1]
-    if value == '' then value = old[ARGV[i]] end
-    if value then out[#out + 1] = ARGV[i] .. ':' .. value end
+  for i = first, first + 2 * n - 1, 2 do
+    local value = body[i + 1]
+    if value == '' then value = old[body[i]] end
+    if value then out[#out + 1] = body[i] .. ':' .. value end
   end
   return '{' .. table.concat(out, ',') .. '}'
 end
 
-local function write_rows(keys, at, fresh, known, W, M)
-  local sets, n, ttl = {}, 0, ARGV[6]
+local function write_rows(fresh)
+  local sets, n, ttl, at = {}, 0, ARGV[5], W + 1
   for row = 1, W do
     if fresh[row] then
-      sets[n + 1], sets[n + 2] = keys[row], ARGV[at[row] + 2]
+      sets[n + 1], sets[n + 2] = keys[row], body[row]
       n = n + 2
     end
   end
   for row = W + 1, W + M do
+    local i = 2 * (row - W) - 1
+    local columns = numbers[i + 1]
     if fresh[row] then
-      local doc = merged(keys[row], at[row])
+      local doc = merged(keys[row], numbers[i], at, columns)
       if doc then
         sets[n + 1], sets[n + 2] = keys[row], doc
         n = n + 2
@@ -95,6 +95,7 @@ local function write_rows(keys, at, fresh, known, W, M)
         refuse(row, 'its key holds something that is not a document of ours')
       end
     end
+    at = at + 2 * columns
   end
   if ttl == '0' then return each_slice('MSET', nil, sets) end
   for i = 1, n, 2 do call('SET', sets[i], sets[i + 1], 'PX', ttl) end

@@ -1,19 +1,4 @@
--- Where each row begins in ARGV, and its key.
-local keys, at, a, rows = {}, {}, 9, W + M + D
-for row = 1, W do
-  keys[row], at[row] = ARGV[a], a
-  a = skip_whole and skip_whole(a) or a + 3
-end
-for row = W + 1, W + M do
-  keys[row], at[row] = ARGV[a], a
-  a = skip_merge(a)
-end
-for row = W + M + 1, rows do
-  keys[row], at[row] = ARGV[a], a
-  a = a + 2
-end
-
-local floor = call('HGET', KEYS[5], ARGV[5])
+local floor = call('HGET', KEYS[5], ARGV[4])
 local held, known = {}, {}
 if rows > 0 then
   held = lookup(KEYS[1], keys)
@@ -33,7 +18,7 @@ end
 -- What is to be done: rows that are newer, and rows whose key has got lost (evicted, removed by hand) since.
 local fresh, again, strange = {}, {}, {}
 for row = 1, rows do
-  local version, old = ARGV[at[row] + 1], held[row]
+  local version, old = versions[row], held[row]
   if not old or #version > #old or (#version == #old and version > old) then
     if not floor or newer(version, floor) then
       fresh[row] = true
@@ -44,7 +29,7 @@ for row = 1, rows do
   end
 end
 for _, row in ipairs(again) do
-  if call('EXISTS', keys[row]) == 0 and newer(ARGV[at[row] + 1], floor) then fresh[row] = true end
+  if call('EXISTS', keys[row]) == 0 and newer(versions[row], floor) then fresh[row] = true end
 end
 
 -- A key that is not ours yet must be free or of our type; what else is there is refused, and spared by a delete.
@@ -71,11 +56,11 @@ end
 of_ours(strange)
 
 local marks, unmarks, gone, graves = {}, {}, {}, {}
-write_rows(keys, at, fresh, known, W, M)
+write_rows(fresh)
 local n = 0
 for row = 1, W + M do
   if fresh[row] then
-    marks[n + 1], marks[n + 2] = keys[row], ARGV[at[row] + 1]
+    marks[n + 1], marks[n + 2] = keys[row], versions[row]
     n = n + 2
   end
 end
@@ -84,7 +69,7 @@ for row = W + M + 1, W + M + D do
     if not spared[row] then gone[#gone + 1] = keys[row] end
     if known[row] then unmarks[#unmarks + 1] = keys[row] end
     graves[#graves + 1] = keys[row]
-    graves[#graves + 1] = ARGV[at[row] + 1]
+    graves[#graves + 1] = versions[row]
   end
 end
 each_slice('DEL', nil, gone)
@@ -92,14 +77,14 @@ each_slice('HSET', KEYS[1], marks)
 each_slice('HDEL', KEYS[1], unmarks)
 if KEYS[2] ~= KEYS[1] then
   each_slice('HDEL', KEYS[2], unmarks)
-  if #marks > 0 then call('PEXPIRE', KEYS[1], ARGV[7]) end
+  if #marks > 0 then call('PEXPIRE', KEYS[1], ARGV[6]) end
 end
 if #graves > 0 then
   each_slice('HSET', KEYS[3], graves)
-  call('PEXPIRE', KEYS[3], ARGV[7])
+  call('PEXPIRE', KEYS[3], ARGV[6])
 end
 
-if ARGV[4] == '1' and #answer == 1 then
-  call('HSET', KEYS[5], ARGV[1], ARGV[3])
+if ARGV[1] ~= '' then
+  call('HSET', KEYS[5], 'entry', #answer == 1 and ARGV[2] or ARGV[3])
 end
 return answer

@@ -2,16 +2,16 @@
 -- time. The floor that keeps replays from bringing them back is set in the first step.
 -- KEYS  1 rows  2 state
 -- ARGV  1 floor, a field of state  2 version of the truncate  3 prefix of the row keys  4 cursor  5 about how many
---       6 origin  7, 8 what state may hold for it; 7 '' does not check
+--       6 the entry that state must hold; '' does not check
 -- Returns {'ok', next cursor} or {'moved', what state holds}.
 local call = redis.call
 local function above(a, b)
   return #a > #b or (#a == #b and a > b)
 end
-if ARGV[7] ~= '' then
-  local held = call('HGET', KEYS[2], ARGV[6])
-  if held ~= ARGV[7] and held ~= ARGV[8] then
-    return {'moved', held or ''}
+if ARGV[6] ~= '' then
+  local entry = call('HGET', KEYS[2], 'entry')
+  if entry ~= ARGV[6] then
+    return {'moved', entry or ''}
   end
 end
 local floor = call('HGET', KEYS[2], ARGV[1])

@@ -5,7 +5,7 @@
 // are gone once they have happened.
 //
 //	client ---- CutAfter(n): n bytes more, then reset ----> proxy ----> server
-//	client <--- DropAnswer(word): the answer to the request with this word is lost, then reset --- proxy <---- server
+//	client <--- DropAnswer(word ...): the answer to the request with one of the words is lost, then reset --- proxy <---- server
 //	client <--- Hang(): nothing, until it is resumed --- proxy <---- server
 //
 // Invariants: without an armed fault every byte passes unchanged; when a dropped answer resets the connection, the server
@@ -31,8 +31,8 @@ type Proxy struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
 	closed  bool
-	cut     int64  // bytes that may still pass to the server, -1: no limit
-	word    []byte // the answer to a request with this word is dropped; nil: none
+	cut     int64    // bytes that may still pass to the server, -1: no limit
+	words   []string // the answer to a request with one of these words is dropped
 	drop    net.Conn
 	dropped int
 	gate    chan struct{} // closed when answers may pass
@@ -65,11 +65,12 @@ func (p *Proxy) CutAfter(n int64) {
 	p.cut = n
 }
 
-// DropAnswer swallows the server's answer to the next request in which word is seen, and resets that connection.
-func (p *Proxy) DropAnswer(word string) {
+// DropAnswer swallows the server's answer to the next request in which one of the words is seen, and resets that
+// connection.
+func (p *Proxy) DropAnswer(words ...string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.word, p.drop = []byte(word), nil
+	p.words, p.drop = words, nil
 }
 
 // Dropped returns how many answers DropAnswer has swallowed.
@@ -171,8 +172,11 @@ func (p *Proxy) pass(from, to net.Conn, judge func(client net.Conn, data []byte)
 func (p *Proxy) request(client net.Conn, data []byte) (int, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.word != nil && bytes.Contains(data, p.word) {
-		p.word, p.drop = nil, client
+	for _, w := range p.words {
+		if bytes.Contains(data, []byte(w)) {
+			p.words, p.drop = nil, client
+			break
+		}
 	}
 	if p.cut < 0 || int64(len(data)) <= p.cut {
 		if p.cut >= 0 {
