@@ -102,7 +102,7 @@ func TestConnectionDrops(t *testing.T) {
 		b := newBench(t, dsn)
 		exec(t, b.conn, `CREATE TABLE items (id bigint PRIMARY KEY, name text, big text);
 			CREATE TABLE effects (id bigint, name text);
-			CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO effects VALUES (NEW.id, NEW.name); RETURN NEW; END $$;
+			CREATE FUNCTION note() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN INSERT INTO effects VALUES (NEW.id, NEW.name); RETURN NEW; END $$;
 			CREATE TRIGGER note AFTER INSERT OR UPDATE ON items FOR EACH ROW EXECUTE FUNCTION note()`)
 		var once string
 		for n := int64(-1); ; n += 401 {
@@ -313,7 +313,7 @@ func TestCollisions(t *testing.T) {
 			// A trigger plays the failure twice: sequences are not rolled back.
 			exec(t, b.conn, fmt.Sprintf(`DROP TABLE IF EXISTS items; DROP SEQUENCE IF EXISTS tries; CREATE SEQUENCE tries;
 				CREATE TABLE items (id bigint PRIMARY KEY, name text, big text);
-				CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+				CREATE OR REPLACE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN
 					IF nextval('tries') <= 2 THEN RAISE EXCEPTION 'played' USING ERRCODE = '%s'; END IF; RETURN NEW; END $$;
 				CREATE TRIGGER fail BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION fail()`, state))
 			table, h := items(), sinktest.NewHistory(topic)
@@ -421,7 +421,9 @@ func TestEvolution(t *testing.T) {
 func TestNames(t *testing.T) {
 	b := newBench(t, servers.Need(t, "postgres15"))
 	t.Run("case97_quoted", func(t *testing.T) {
-		s := b.open(t, map[string]string{"schema": `we"ird; DROP SCHEMA public;--`, "table.name.format": `t "${table}`, "offsets.table": `o"f`})
+		weird := b.schema + `"; DROP SCHEMA public;--`
+		t.Cleanup(func() { exec(t, b.conn, "DROP SCHEMA IF EXISTS "+quote(weird)+" CASCADE") })
+		s := b.open(t, map[string]string{"schema": weird, "table.name.format": `t "${table}`, "offsets.table": `o"f`})
 		defer s.Close()
 		table := sinktest.Table("x", 1, []string{`k"; DROP TABLE y;--`}, sinktest.Column(`k"; DROP TABLE y;--`, "int8"), sinktest.Column("日本 %s\n`", "text"), sinktest.Column("select", "text"))
 		h := sinktest.NewHistory("shop.public.x'\"y")
@@ -429,7 +431,7 @@ func TestNames(t *testing.T) {
 		h.Update(table, sinktest.Int(1), sinktest.Absent(), sinktest.Text("c"))
 		write(t, s, h.Slice(0, 1))
 		write(t, s, h.Slice(1, 2))
-		n := name{`we"ird; DROP SCHEMA public;--`, `t "x'"y`}
+		n := name{weird, `t "x'"y`}
 		if got := b.text("SELECT \"日本 %s\n`\" || \"select\" FROM " + n.String()); got != "ac" {
 			t.Errorf("the row is %s", got)
 		}
@@ -505,7 +507,7 @@ func TestOpenErrors(t *testing.T) {
 	dsn := servers.Need(t, "postgres15")
 	b := newBench(t, dsn)
 	role := fmt.Sprintf("sink_role_%d", time.Now().UnixNano())
-	exec(t, b.conn, "CREATE ROLE "+role+" LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+	exec(t, b.conn, "CREATE ROLE "+role+" LOGIN; GRANT USAGE ON SCHEMA "+b.schema+" TO "+role)
 	t.Cleanup(func() { // runs before the bench's own
 		exec(t, b.conn, "DROP OWNED BY "+role+"; DROP ROLE "+role)
 	})

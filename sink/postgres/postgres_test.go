@@ -21,12 +21,13 @@ import (
 	"github.com/tailrace/tailrace/sink/sinktest"
 )
 
-// bench is a database of a test's own, seen directly and through a proxy.
+// bench is a schema of a test's own, seen directly and through a proxy.
 type bench struct {
 	testing.TB
-	conn  *pgconn.PgConn
-	proxy *proxy.Proxy
-	props map[string]string
+	conn   *pgconn.PgConn // unqualified names are in the schema
+	proxy  *proxy.Proxy
+	schema string
+	props  map[string]string
 }
 
 func connect(t testing.TB, dsn string) *pgconn.PgConn {
@@ -47,22 +48,18 @@ func exec(t testing.TB, c *pgconn.PgConn, sql string) {
 
 func newBench(t testing.TB, dsn string) *bench {
 	t.Helper()
-	admin := connect(t, dsn)
-	db := fmt.Sprintf("sink_%d", time.Now().UnixNano())
-	exec(t, admin, "CREATE DATABASE "+db)
 	u, err := url.Parse(dsn)
 	if err != nil {
 		t.Fatal(err)
 	}
-	u.Path = "/" + db
-	b := &bench{TB: t, conn: connect(t, u.String()), proxy: proxy.New(t, u.Host)}
+	b := &bench{TB: t, conn: connect(t, dsn), proxy: proxy.New(t, u.Host), schema: fmt.Sprintf("sink_%d", time.Now().UnixNano())}
+	exec(t, b.conn, fmt.Sprintf("CREATE SCHEMA %s; SET search_path = %[1]s; SET client_min_messages = warning", b.schema))
 	u.Host = b.proxy.Addr()
 	u.RawQuery = "sslmode=disable"
-	b.props = map[string]string{"connection.url": "jdbc:" + u.String()}
+	b.props = map[string]string{"connection.url": "jdbc:" + u.String(), "schema": b.schema}
 	t.Cleanup(func() {
+		exec(t, b.conn, "DROP SCHEMA "+b.schema+" CASCADE")
 		b.conn.Close(context.Background())
-		exec(t, admin, "DROP DATABASE "+db+" WITH (FORCE)")
-		admin.Close(context.Background())
 	})
 	return b
 }
@@ -117,7 +114,7 @@ func (b *bench) text(sql string) string {
 // rows reads a table back through the parser of PostgreSQL's text forms, independent of the encoder under test.
 func (b *bench) rows(t testing.TB, topic string, table *change.Table) []map[string]string {
 	name := topic[strings.LastIndexByte(topic, '.')+1:]
-	if b.text("SELECT to_regclass('public."+quote(name)+"') IS NULL") == "t" {
+	if b.text("SELECT to_regclass('"+quote(name)+"') IS NULL") == "t" {
 		return nil
 	}
 	var cols []string
