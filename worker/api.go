@@ -54,6 +54,7 @@ type PluginInfo struct {
 	Type    string // source, sink or transformation
 	Version string
 	Doc     string
+	Keys    []config.Key // its own; Worker.Keys adds those that every connector has
 }
 
 // Validation is the judgement of a configuration.
@@ -100,21 +101,21 @@ func (w *Worker) unknownClass(class string) string {
 // Plugins lists all plugins.
 func (w *Worker) Plugins() []PluginInfo {
 	var list []PluginInfo
-	add := func(kind, name, doc string, classes []string) {
+	add := func(kind, name, doc string, classes []string, keys []config.Key) {
 		class := name
 		if len(classes) > 0 {
 			class = classes[0]
 		}
-		list = append(list, PluginInfo{name, class, kind, w.opt.Version, doc})
+		list = append(list, PluginInfo{name, class, kind, w.opt.Version, doc, keys})
 	}
 	for _, p := range w.opt.Sources {
-		add("source", p.Name, p.Doc, p.Classes)
+		add("source", p.Name, p.Doc, p.Classes, p.Keys)
 	}
 	for _, p := range w.opt.Sinks {
-		add("sink", p.Name, p.Doc, p.Classes)
+		add("sink", p.Name, p.Doc, p.Classes, p.Keys)
 	}
 	for _, p := range w.opt.Transforms {
-		add("transformation", p.Name, p.Doc, p.Classes)
+		add("transformation", p.Name, p.Doc, p.Classes, p.Keys)
 	}
 	return list
 }
