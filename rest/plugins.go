@@ -27,13 +27,16 @@ func (s *Server) plugins(q *request) {
 	q.answer(http.StatusOK, out)
 }
 
-// keys returns the properties of a plugin in the path, which clients may call by its class name without "Connector".
+// keys returns the properties of a plugin in the path.
 func (s *Server) keys(name string) ([]config.Key, bool) {
-	keys, ok := s.w.Keys(name)
-	if !ok {
-		keys, ok = s.w.Keys(name + "Connector")
+	if keys, ok := s.w.Keys(name); ok {
+		return keys, true
 	}
-	return keys, ok
+	p, ok := named(s.w, name)
+	if !ok || p.Type == "transformation" {
+		return p.Keys, ok
+	}
+	return s.w.Keys(p.Name)
 }
 
 func (s *Server) pluginConfig(q *request) {
@@ -123,7 +126,7 @@ func (s *Server) validate(q *request) {
 func (s *Server) differ(a, b string) bool {
 	x, ok := named(s.w, a)
 	y, too := named(s.w, b)
-	return ok && too && x != y
+	return ok && too && x.Class != y.Class
 }
 
 // named finds a plugin by its alias, its class, or the class's simple name with or without "Connector".

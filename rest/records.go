@@ -2,6 +2,7 @@ package rest
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,6 +28,10 @@ func (s *Server) records(q *request) {
 		fail(q.w, http.StatusForbidden, worker.ConfigTopic+" may hold secrets: GET /connectors?expand=info shows what can be shown of it")
 		return
 	}
+	if q.r.Method == http.MethodHead {
+		(&lines{w: q.w}).begin()
+		return
+	}
 	ctx, cancel := context.WithCancel(q.r.Context())
 	defer cancel()
 	l := &lines{w: q.w, rc: http.NewResponseController(q.w)}
@@ -43,6 +48,11 @@ func (s *Server) records(q *request) {
 		l.begin()
 	case gone:
 	case !l.begun && !stopped:
+		var invalid *worker.InvalidError
+		if errors.As(err, &invalid) {
+			fail(q.w, http.StatusBadRequest, invalid.Problems[0].String())
+			return
+		}
 		q.failed(err, err.Error())
 	default: // the client must not take it for the end
 		if !stopped {

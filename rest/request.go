@@ -86,7 +86,7 @@ func (q *request) body(v any) bool {
 	}
 	if tooLarge {
 		q.w.Header().Set("Connection", "close")
-		fail(q.w, http.StatusRequestEntityTooLarge, "the body is larger than "+strconv.Itoa(maxBody)+" bytes")
+		fail(q.w, http.StatusRequestEntityTooLarge, "the body is larger than "+strconv.Itoa(maxBody)+" bytes: send one connector's configuration at a time")
 		return false
 	}
 	if err == nil {

@@ -18,6 +18,7 @@ import (
 	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/topic/disk"
+	"github.com/tailrace/tailrace/transform"
 	"github.com/tailrace/tailrace/worker"
 )
 
@@ -80,7 +81,8 @@ func newAPI(t *testing.T, access Access) *api {
 			Open:  func(context.Context, source.Setup) (source.Source, error) { return quiet{}, nil }}},
 		Sinks: []sink.Plugin{{Name: "hole", Check: func(map[string]string) []config.Problem { return nil },
 			Open: func(context.Context, sink.Setup) (sink.Sink, error) { return quiet{}, nil }}},
-		Version: "test", ID: "127.0.0.1:8083", Logger: logger, Now: time.Now})
+		Transforms: []transform.Plugin{{Name: "nothing", Classes: []string{"org.example.Nothing"}, Keys: []config.Key{{Name: "level", Type: "INT"}}}},
+		Version:    "test", ID: "127.0.0.1:8083", Logger: logger, Now: time.Now})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -244,6 +246,12 @@ func TestAccess(t *testing.T) {
 			}
 			if w := open.call("GET", path, "", func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") }); w.Code != 403 {
 				t.Errorf("%s from a foreign page: %d", path, w.Code)
+			}
+		}
+		for _, rt := range closed.h.(*Server).routes {
+			path := "/" + strings.ReplaceAll(strings.Join(rt.path, "/"), "*", "x")
+			if w := closed.call(rt.method, path, ""); (w.Code == 401) == (path == "/healthz") {
+				t.Errorf("%s %s without credentials: %d", rt.method, path, w.Code)
 			}
 		}
 		if w := closed.call("GET", "/healthz", ""); w.Code != 200 {

@@ -44,6 +44,9 @@ func (d *service) run(ctx context.Context) error {
 		served <- srv.Serve(d.listener)
 	}()
 	err := d.work(ctx, srv, &g)
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) { // told to stop before it had begun
+		err = nil
+	}
 	err = errors.Join(err, srv.Close())
 	if s := <-served; !errors.Is(s, http.ErrServerClosed) {
 		err = errors.Join(err, fmt.Errorf("REST API: %w", s))

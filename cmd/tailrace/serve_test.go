@@ -239,6 +239,48 @@ func TestServe(t *testing.T) {
 			t.Errorf("exit: %v after %q", err, log)
 		}
 	})
+	t.Run("the second sigterm ends it at once", func(t *testing.T) {
+		t.Parallel()
+		c := exec.CommandContext(t.Context(), binary, "serve", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--log-format", "json")
+		stderr, err := c.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := c.Start(); err != nil {
+			t.Fatal(err)
+		}
+		for dec := json.NewDecoder(stderr); ; {
+			var l struct{ Msg, Address string }
+			if err := dec.Decode(&l); err != nil {
+				break // it has ended
+			}
+			switch l.Msg {
+			case "serving": // a request whose body never comes holds up the end
+				conn, err := net.Dial("tcp", l.Address)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				if _, err := io.WriteString(conn, "POST /connectors HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\nExpect: 100-continue\r\n\r\n"); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := conn.Read(make([]byte, 16)); err != nil { // 100 Continue: the handler waits for the body
+					t.Fatal(err)
+				}
+				if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			case "stopping":
+				if err := c.Process.Signal(syscall.SIGTERM); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		err = c.Wait()
+		if s, ok := c.ProcessState.Sys().(syscall.WaitStatus); !ok || !s.Signaled() || s.Signal() != syscall.SIGTERM {
+			t.Errorf("it ended with %v", err)
+		}
+	})
 	t.Run("a broken log is named", func(t *testing.T) {
 		t.Parallel()
 		dir := t.TempDir()
