@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -40,6 +41,7 @@ func TestHostileBodies(t *testing.T) {
 		"cut off":                        {`{"name":"x",`, 400, "unexpected EOF"},
 		"text after the end":             {config("") + "{}", 400, "something follows"},
 		"not UTF-8":                      {config(",\"x\":\"\xff\""), 400, "not UTF-8"},
+		"half a surrogate pair":          {config(`,"x":"a\ud83d"`), 400, "half a surrogate pair"},
 		"a nested value":                 {config(`,"x":{"a":1}`), 400, "must be a string"},
 		"config is a string":             {`{"name":"x","config":"s"}`, 400, "not the JSON"},
 		"bad initial_state":              {`{"name":"x","config":{},"initial_state":"BOGUS"}`, 400, "is not one of RUNNING, PAUSED, STOPPED"},
@@ -307,6 +309,19 @@ func TestReadyNamesWhatIsNot(t *testing.T) {
 	a.h.(*Server).Drain()
 	if w := a.call("GET", "/readyz", ""); w.Code != 503 || !strings.Contains(w.Body.String(), "stopping") {
 		t.Errorf("%d %s", w.Code, w.Body)
+	}
+}
+
+// What has changed something is in the log, on one line whatever the name is.
+func TestChangesAreLogged(t *testing.T) {
+	a := newAPI(t, Access{})
+	var log bytes.Buffer
+	a.h.(*Server).opt.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	a.call("GET", "/connectors", "")
+	a.call("DELETE", "/connectors/x%0Alevel=ERROR%20msg=%1B%5B31mforged", "", func(r *http.Request) { r.SetBasicAuth("ops", "p") })
+	got := log.String()
+	if strings.Count(got, "\n") != 1 || !strings.Contains(got, `msg=request method=DELETE path="/connectors/x\nlevel=ERROR msg=\x1b[31mforged" status=404`) || !strings.Contains(got, "user=ops") {
+		t.Errorf("%q", got)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/tailrace/tailrace/config"
@@ -26,7 +27,13 @@ func (s *scalar) UnmarshalJSON(p []byte) error {
 	case bytes.Equal(p, []byte("null")):
 		s.null = true
 	case p[0] == '"':
-		return json.Unmarshal(p, &s.text)
+		if err := json.Unmarshal(p, &s.text); err != nil {
+			return err
+		}
+		// encoding/json makes U+FFFD of half a surrogate pair.
+		if strings.ContainsRune(s.text, utf8.RuneError) && !bytes.ContainsRune(p, utf8.RuneError) && !bytes.Contains(bytes.ToLower(p), []byte(`\ufffd`)) {
+			return errors.New("a configuration value has half a surrogate pair")
+		}
 	case p[0] == '{' || p[0] == '[':
 		return errors.New("a configuration value must be a string")
 	default:

@@ -184,8 +184,30 @@ func (s *Server) call(rt route, w http.ResponseWriter, r *http.Request, args []s
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-	rt.serve(&request{w, r, args})
+	if rt.method == http.MethodGet {
+		rt.serve(&request{w, r, args})
+		return
+	}
+	n := &noted{ResponseWriter: w}
+	rt.serve(&request{n, r, args})
+	user, _, _ := r.BasicAuth()
+	s.opt.Logger.Info("request", "method", r.Method, "path", r.URL.Path, "status", n.status, "from", r.RemoteAddr, "user", user)
 }
+
+// noted remembers the status of an answer: who changed what is in the log.
+type noted struct {
+	http.ResponseWriter
+	status int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (n *noted) WriteHeader(status int) {
+	n.status = status
+	n.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap is for http.ResponseController.
+func (n *noted) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
 // refuse answers a request that has no route: allowed are the methods that its path does have.
 func refuse(w http.ResponseWriter, r *http.Request, allowed []string) {
