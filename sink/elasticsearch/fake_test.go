@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -32,6 +33,7 @@ type fake struct {
 	log      []string // method and path of each request, for bulks the number of items
 	sent     map[string]int
 	bulks    int
+	last     []fakeAction // of the bulk request that came last
 
 	whole    func(n int) int               // status of the nth bulk request, 0: go on
 	item     func(id string) (int, string) // status and type of an item, 0: go on
@@ -194,6 +196,11 @@ func (f *fake) putMapping(x *fakeIndex, body []byte) (int, string) {
 	return 200, `{"acknowledged":true}`
 }
 
+// lastHas reports whether the bulk request that is being handled holds the document id. The caller holds the lock.
+func (f *fake) lastHas(id string) bool {
+	return slices.ContainsFunc(f.last, func(a fakeAction) bool { return a.id == id })
+}
+
 const fakePage = 7
 
 func (f *fake) page(id string) string {
@@ -247,6 +254,7 @@ func (f *fake) bulk(w http.ResponseWriter, r *http.Request, body []byte) {
 	}
 	f.mu.Lock()
 	f.bulks++
+	f.last = actions
 	f.log = append(f.log, fmt.Sprintf("bulk %d", len(actions)))
 	status := 0
 	if f.whole != nil {
