@@ -33,7 +33,7 @@ func Build(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", bin, "github.com/tailrace/tailrace/cmd/tailrace")
+	cmd := exec.CommandContext(ctx, "go", "build", "-o", bin, "github.com/tailrace/tailrace/cmd/tailrace")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("go build: %w\n%s", err, out)

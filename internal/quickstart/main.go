@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"maps"
@@ -26,8 +27,10 @@ import (
 )
 
 func main() {
+	bin := flag.String("bin", "build/tailrace", "the daemon")
+	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	equal, err := run(ctx, os.Stdout)
+	equal, err := run(ctx, *bin, os.Stdout)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
@@ -58,15 +61,14 @@ func (t *tour) say(format string, args ...any) {
 }
 
 // run does all and reports whether every side is equal to the source.
-func run(ctx context.Context, out io.Writer) (equal bool, err error) {
+func run(ctx context.Context, bin string, out io.Writer) (equal bool, err error) {
 	t := &tour{out: out, began: time.Now()}
 	dir, err := os.MkdirTemp("", "tailrace-quickstart-")
 	if err != nil {
 		return false, err
 	}
 	defer func() { err = errors.Join(err, t.close(), os.RemoveAll(dir)) }()
-	bin, err := t.start(ctx, dir)
-	if err != nil {
+	if err := t.start(ctx); err != nil {
 		return false, err
 	}
 	listen, err := daemon.Port()
@@ -80,14 +82,10 @@ func run(ctx context.Context, out io.Writer) (equal bool, err error) {
 	return t.compare(ctx)
 }
 
-// start builds the daemon, starts the servers and makes the shop, all at once. It returns the daemon's path.
-func (t *tour) start(ctx context.Context, dir string) (bin string, err error) {
-	t.say("building tailrace, starting PostgreSQL, Redis and Elasticsearch, making a shop of %d rows", rows)
+// start starts the servers and makes the shop, all at once.
+func (t *tour) start(ctx context.Context) error {
+	t.say("starting PostgreSQL, Redis and Elasticsearch, making a shop of %d rows", rows)
 	g, run := errgroup.WithContext(ctx)
-	g.Go(func() (err error) {
-		bin, err = daemon.Build(run, dir)
-		return err
-	})
 	names := []string{"postgres15", "redis", "elasticsearch8"}
 	started := make([]*servers.Server, len(names))
 	for i, name := range names {
@@ -103,7 +101,7 @@ func (t *tour) start(ctx context.Context, dir string) (bin string, err error) {
 			return err
 		})
 	}
-	err = g.Wait()
+	err := g.Wait()
 	for _, s := range started {
 		if s != nil {
 			t.running = append(t.running, s)
@@ -111,7 +109,7 @@ func (t *tour) start(ctx context.Context, dir string) (bin string, err error) {
 		}
 	}
 	if err != nil {
-		return "", err
+		return err
 	}
 	pg, redis, elastic := started[0], started[1], started[2]
 	t.url, t.targets.Copy = database(pg, "shop"), database(pg, "copy")
@@ -125,7 +123,7 @@ func (t *tour) start(ctx context.Context, dir string) (bin string, err error) {
 		t.env = append(t.env, "ELASTICSEARCH_URL="+elastic.URL)
 	}
 	t.conn, err = pgx.Connect(ctx, t.url)
-	return bin, err
+	return err
 }
 
 // database is the address of a database of a server.

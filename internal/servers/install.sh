@@ -13,12 +13,20 @@ restore() {
 	if [ -e "$kept/conf" ]; then
 		cp -p "$kept/conf" "$conf"
 	elif [ -e "$kept/conf-made" ]; then
-		rm -f "$conf"
+		rm -f "$conf" "$conf.ucf-dist"
 		if [ -e "$shipped" ]; then cp "$shipped" "$conf"; else rmdir /etc/postgresql-common 2>/dev/null || true; fi
 	fi
 	rm -rf "$kept"
 }
 trap restore EXIT
+
+# quietly shows what a command prints only if it fails.
+quietly() {
+	"$@" >"$kept/log" 2>&1 </dev/null || {
+		cat "$kept/log" >&2
+		exit 1
+	}
+}
 trap 'exit 1' INT TERM HUP
 
 if [ ! -e "$policy" ]; then
@@ -31,8 +39,8 @@ mkdir -p "$(dirname "$conf")"
 printf 'create_main_cluster = false\n' >>"$conf"
 
 had_redis=$(dpkg-query -W -f='${db:Status-Status}' redis-server 2>/dev/null || true)
-apt-get update -q
-apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
+quietly apt-get update -q
+quietly apt-get install -q -y --no-install-recommends -o Dpkg::Options::=--force-confold "$@"
 if [ "$had_redis" != installed ] && command -v systemctl >/dev/null 2>&1; then
 	systemctl disable redis-server >/dev/null 2>&1 || true # not installed, or no systemd at work: nothing to disable
 fi
