@@ -118,34 +118,42 @@ func (c *campaign) startServers(ctx context.Context) (stop func() error, err err
 type life struct {
 	*campaign
 	name   string
+	port   int    // of the source, as the daemon sees it
 	url    string // of the source
 	daemon *daemon.Daemon
 	sides  []compare.Side
 }
 
 // life runs n cycles, lets everything come to rest and judges it. done cycles were before.
-func (c *campaign) life(ctx context.Context, number, done, n int) (v verdict, err error) {
-	l := &life{campaign: c, name: fmt.Sprintf("kill_%d_%d", os.Getpid(), number)}
+func (c *campaign) life(ctx context.Context, number, done, n int) (verdict, error) {
+	l := &life{campaign: c, name: fmt.Sprintf("kill_%d_%d", os.Getpid(), number), port: c.source.Port}
+	v, err := l.run(ctx, c.seed+uint64(number), func(ctx context.Context, load *load) error {
+		if err := l.cycles(ctx, done, n, load); err != nil {
+			return err
+		}
+		return l.revive(ctx)
+	})
+	v.cycles = n
+	return v, err
+}
+
+// run makes everything, lets clients write while unrest is at work, which leaves a daemon that runs, and judges what comes of it.
+func (l *life) run(ctx context.Context, seed uint64, unrest func(context.Context, *load) error) (v verdict, err error) {
 	if err := l.prepare(ctx); err != nil {
 		return v, err
 	}
 	defer func() { err = errors.Join(err, l.daemon.Stop(), l.remove(context.WithoutCancel(ctx))) }()
 	writing, rest := context.WithCancel(ctx)
 	defer rest()
-	load := &load{url: l.url, seed: c.seed + uint64(number)}
+	load := &load{url: l.url, seed: seed}
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
-	err = l.cycles(ctx, done, n, load)
-	if err == nil {
-		err = l.revive(ctx)
-	}
+	err = unrest(ctx, load)
 	rest()
 	if err = errors.Join(err, g.Wait()); err != nil {
 		return v, err
 	}
-	v, err = l.judge(ctx)
-	v.cycles = n
-	return v, err
+	return l.judge(ctx)
 }
 
 // prepare makes the databases and the configuration.
@@ -197,7 +205,7 @@ connectors:
       schema.include.list: public
       decimal.handling.mode: string
       snapshot.fetch.size: 1000
-`, l.name, l.source.Port)
+`, l.name, l.port)
 	if l.targets.Copy != "" {
 		text += fmt.Sprintf(`  - name: copy
     config:

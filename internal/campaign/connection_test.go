@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tailrace/tailrace/internal/daemon"
+	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/internal/servers/proxy"
+)
+
+// TestLostConnections breaks the daemon's connections to the source under load, in the snapshot and after it.
+func TestLostConnections(t *testing.T) {
+	t.Run("case23_resets_and_terminations", func(t *testing.T) {
+		const resets, terminations = 100, 20
+		source := servers.Private(t, "postgres15", map[string]string{"track_commit_timestamp": "on"})
+		between := proxy.New(t, source.Addr)
+		bin, err := daemon.Build(t.Context(), t.TempDir())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		c := &campaign{plan: plan{sinks: []string{"postgres"}}, dir: t.TempDir(), bin: bin, source: source, out: &out}
+		l := &life{campaign: c, name: "connections", port: portOf(t, between.Addr())}
+		rnd := rand.New(rand.NewPCG(23, 0))
+		v, err := l.run(t.Context(), 23, func(ctx context.Context, _ *load) error {
+			ready, cancel := context.WithTimeout(ctx, settleTime)
+			defer cancel()
+			if err := errors.Join(l.daemon.Start(), l.daemon.Ready(ready)); err != nil {
+				return err
+			}
+			conn, err := pgx.Connect(ctx, source.URL)
+			if err != nil {
+				return err
+			}
+			defer conn.Close(context.WithoutCancel(ctx))
+			// In random order, with pauses that are long enough to get going again, and others that are not.
+			kinds := slices.Repeat([]func() error{func() error { between.Reset(); return nil }}, resets)
+			killed := 0
+			for range terminations {
+				kinds = append(kinds, func() error {
+					n := 0
+					err := conn.QueryRow(ctx, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE backend_type = 'walsender'").Scan(&n)
+					killed += n
+					return err
+				})
+			}
+			rnd.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
+			for _, strike := range kinds {
+				if err := pause(ctx, time.Duration(rnd.IntN(600))*time.Millisecond); err != nil {
+					return err
+				}
+				if err := strike(); err != nil {
+					return err
+				}
+			}
+			if killed == 0 {
+				return errors.New("no walsender was ever there to be terminated: the test proves nothing")
+			}
+			t.Logf("%d walsenders were terminated", killed)
+			return l.recovered(ctx)
+		})
+		if err != nil || !v.clean() {
+			t.Errorf("%s, %v\n%s", v, err, out.String())
+		}
+	})
+}
+
+// recovered fails unless the source gets going again soon, without going round and round about a slot that is in use, and then
+// waits for the end of the snapshot.
+func (l *life) recovered(ctx context.Context) error {
+	soon, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	err := l.daemon.Until(soon, func() (bool, error) {
+		list, err := l.daemon.Status(soon)
+		if err != nil {
+			return false, err
+		}
+		for _, c := range list {
+			for _, t := range c.Tasks {
+				if c.Name == "source" && t.State == "RUNNING" && t.Snapshot != nil {
+					return true, nil
+				}
+			}
+		}
+		return false, daemon.Failed(list)
+	})
+	if err != nil {
+		return fmt.Errorf("the source does not recover: %w", err)
+	}
+	return l.copied(ctx)
+}
+
+// pause lets time pass, because the faults have to come at moments that have nothing to do with the daemon's.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}
+
+func portOf(t *testing.T, addr string) int {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a.Port
+}
