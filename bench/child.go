@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -35,6 +36,7 @@ type job struct {
 	JSON    bool              // a second loop reads the log and encodes Debezium JSON
 	For     time.Duration     // not 0: run this long and report latencies instead of stopping at Target
 	First   bool              // report the first durable event and stop
+	Reread  bool              // capture nothing: read what an earlier child left in the log, to its end, as Debezium JSON
 	Verbose bool
 }
 
@@ -152,6 +154,13 @@ func child(arg string) error {
 	if err != nil {
 		return err
 	}
+	if j.Reread {
+		r, err := reread(ctx, log, reg, j.Config["topic.prefix"])
+		if err != nil {
+			return err
+		}
+		return json.NewEncoder(os.Stdout).Encode(r)
+	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	ended := make(chan error, 1)
@@ -165,7 +174,7 @@ func child(arg string) error {
 	var jsonRows atomic.Int64
 	jsonDone := make(chan error, 1)
 	if j.JSON {
-		go func() { jsonDone <- encodeJSON(ctx, log, reg, j.Config["topic.prefix"], &jsonRows, g) }()
+		go func() { jsonDone <- encodeJSON(ctx, log, reg, j.Config["topic.prefix"], &jsonRows, math.MaxInt64) }()
 	}
 	var r report
 	switch {
@@ -237,20 +246,33 @@ func wait(c <-chan struct{}, w *worker.Worker, name string) error {
 	}
 }
 
-// encodeJSON is B1j's second loop: it reads what the connector appends and writes it as Debezium JSON into nothing.
-func encodeJSON(ctx context.Context, log topic.Log, reg *rowcodec.Registry, prefix string, rows *atomic.Int64, g *gauge) error {
+// reread encodes the rows that the log holds as Debezium JSON and reports how many there were and what that allocated.
+func reread(ctx context.Context, log topic.Log, reg *rowcodec.Registry, prefix string) (report, error) {
+	info, err := topic.Lookup(ctx, log, prefix+".public.b")
+	if err != nil {
+		return report{}, err
+	}
+	var rows atomic.Int64
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	err = encodeJSON(ctx, log, reg, prefix, &rows, info.Partitions[0].End)
+	runtime.ReadMemStats(&after)
+	return report{JSONRows: rows.Load(), Mallocs: after.Mallocs - before.Mallocs}, err
+}
+
+// encodeJSON is B1j's second loop: it reads what the connector appends, up to the offset end, and writes it as Debezium
+// JSON into nothing.
+func encodeJSON(ctx context.Context, log topic.Log, reg *rowcodec.Registry, prefix string, rows *atomic.Int64, end int64) error {
 	name := prefix + ".public.b"
-	for {
-		if _, err := topic.Lookup(ctx, log, name); err == nil {
-			break
-		}
+	info, err := topic.Lookup(ctx, log, name)
+	for errors.Is(err, topic.ErrNoTopic) {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-time.After(5 * time.Millisecond):
 		}
+		info, err = topic.Lookup(ctx, log, name)
 	}
-	info, err := topic.Lookup(ctx, log, name)
 	if err != nil {
 		return err
 	}
@@ -265,11 +287,12 @@ func encodeJSON(ctx context.Context, log topic.Log, reg *rowcodec.Registry, pref
 	var b change.Batch
 	var buf []byte
 	dec, enc := reg.NewDecoder(), envelope.New(envelope.Options{})
-	for {
+	for next := int64(0); next < end; {
 		recs, err := rd.Read(ctx, 8192)
 		if err != nil {
 			return err
 		}
+		next = recs[len(recs)-1].Offset + 1
 		b.Reset()
 		if err := dec.Decode(recs, info.Epoch, &b); err != nil {
 			return err
@@ -284,6 +307,7 @@ func encodeJSON(ctx context.Context, log topic.Log, reg *rowcodec.Registry, pref
 		}
 		rows.Add(n)
 	}
+	return nil
 }
 
 // lsn parses PostgreSQL's X/Y.
