@@ -411,6 +411,7 @@ func TestStreamPosition(t *testing.T) {
 		}
 	})
 	t.Run("case16_idle_tables_and_other_wal", func(t *testing.T) {
+		t.Parallel()
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE noise (v text)`)
 		s := d.open("table.include.list", "public.t")
 		s.idle = 50 * time.Millisecond
@@ -431,11 +432,16 @@ func TestStreamPosition(t *testing.T) {
 			}
 		}()
 		d.exec("ALTER TABLE noise ALTER v SET STORAGE EXTERNAL")
-		for range 4 {
+		begin := d.text("SELECT pg_current_wal_lsn()::text")
+		for range 32 { // 2 GiB
 			d.exec("INSERT INTO noise SELECT repeat('n', 8000) FROM generate_series(1, 8000)")
+			d.exec("TRUNCATE noise")
 			d.exec("CHECKPOINT")
 		}
 		end := d.text("SELECT pg_current_wal_lsn()::text")
+		if wrote := d.text("SELECT ($1::text::pg_lsn - $2::text::pg_lsn >= 2::numeric * 1024 * 1024 * 1024)::text", end, begin); wrote != "true" {
+			t.Fatalf("less than 2 GiB of WAL: %s to %s", begin, end)
+		}
 		d.eventually(func() (bool, string) {
 			d.exec("CHECKPOINT") // writes where running transactions are, which lets the restart LSN move
 			return d.text(`SELECT (confirmed_flush_lsn >= $1::text::pg_lsn AND pg_current_wal_lsn() - restart_lsn < 64 * 1024 * 1024)::text
@@ -445,33 +451,35 @@ func TestStreamPosition(t *testing.T) {
 		<-done
 	})
 	t.Run("case17_log_blocked", func(t *testing.T) {
+		t.Parallel()
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
 		p := d.stream(nil)
 		p.read()
 		d.exec("INSERT INTO t VALUES (0, '')")
 		p.events(1)
 		p.ack()
-		durable := p.resume
-		pos, err := parsePosition(durable)
+		pos, err := parsePosition(p.resume)
 		if err != nil {
 			t.Fatal(err)
 		}
 		st := p.st.(*stream)
-		sampled := 0
-		for i := range 100 { // nobody reads while 30 MB come
-			d.exec(fmt.Sprintf("INSERT INTO t SELECT i, repeat('v', 300) FROM generate_series(%d, %d) i", i*1000+1, i*1000+1000))
+		const samples, rows = 600, 200 // ten samples a second for a minute
+		tick := time.NewTicker(100 * time.Millisecond)
+		defer tick.Stop()
+		for i := range samples { // nobody reads while 36 MB come, as if Append blocked
+			d.exec(fmt.Sprintf("INSERT INTO t SELECT i, repeat('v', 300) FROM generate_series(%d, %d) i", i*rows+1, (i+1)*rows))
 			ok := d.text(`SELECT (confirmed_flush_lsn <= $1::text::pg_lsn)::text FROM pg_replication_slots WHERE slot_name = $2`,
 				lsnText(pos.LSN), d.slot)
 			if ok != "true" {
-				t.Fatal("the slot is ahead of what is durable")
+				t.Fatalf("sample %d: the slot is ahead of what is durable", i)
 			}
-			sampled++
+			if n := st.queue.size(); n > queueLimit*segmentSize {
+				t.Fatalf("sample %d: %d bytes are queued", i, n)
+			}
+			<-tick.C
 		}
-		if n := st.queue.size(); n > queueLimit*segmentSize {
-			t.Errorf("%d bytes are queued", n)
-		}
-		p.events(100_001)
-		if sampled != 100 || p.src.Gauges()["unacknowledged_bytes"] == 0 {
+		p.events(samples*rows + 1)
+		if p.src.Gauges()["unacknowledged_bytes"] == 0 {
 			t.Errorf("gauges %v", p.src.Gauges())
 		}
 	})
