@@ -88,7 +88,7 @@ func (b *Batch) CopyEvent(e *Event) *Event {
 		}
 	}
 	if e.Raw != nil {
-		c.Raw = &Raw{Key: b.Copy(e.Raw.Key), Value: b.Copy(e.Raw.Value)}
+		c.Raw = &Raw{Key: b.Copy(e.Raw.Key), Value: b.Copy(e.Raw.Value), Form: e.Raw.Form}
 	}
 	return c
 }

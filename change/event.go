@@ -40,10 +40,50 @@ const (
 	HeaderOldKey = "__debezium.oldkey" // on the create
 )
 
-// Raw is the ready key and value of an event that is not a row: an outbox payload, a heartbeat, a logical message.
-// A nil Value is a tombstone.
+// Raw is the key and value of an event that is not a row. A nil Value is a tombstone.
 type Raw struct {
 	Key, Value []byte
+	Form       Form
+}
+
+// Form says what the bytes of a Raw event are.
+type Form uint8
+
+const (
+	// FormBytes: key and value as they are, such as an outbox payload.
+	FormBytes Form = 0
+	// FormMessage: a logical message. Key is its prefix, Value its content. Table names the database (its schema and table
+	// are empty) and has the origin; position, transaction and times are the event's.
+	FormMessage Form = 1
+	// The others have key and value as Debezium's JSON without schemas, for which formats know the schema.
+	// {"serverName"} -> {"ts_ms"}
+	FormHeartbeat Form = 2
+	// {"id"} -> {"status","id","event_count","data_collections","ts_ms"}
+	FormTransaction Form = 3
+	// {"databaseName"} -> {"source","ts_ms","databaseName","schemaName","ddl","tableChanges"}; Table has the origin
+	FormSchemaChange Form = 4
+	// {"id"} -> {"id","aggregate_type","type","additional_data","timestamp"}
+	FormNotification Form = 5
+)
+
+// Valid reports whether f is one of the forms of this package.
+func (f Form) Valid() bool { return f <= FormNotification }
+
+// Binlog is where in a MySQL or MariaDB binary log an event is from. It is immutable and shared by the events of a
+// statement or transaction. An empty or zero member is unknown: null in events.
+type Binlog struct {
+	File     string
+	GTID     string
+	Query    string // the statement, where the server logs it and include.query asks for it
+	ServerID uint32
+	Thread   uint64 // the connection's number
+}
+
+// Replica is where a change came from that PostgreSQL had itself by replication. It is immutable and shared by the
+// events of a transaction.
+type Replica struct {
+	Origin string // the replication origin's name
+	LSN    uint64 // position of the commit in the origin's log
 }
 
 // An Event is one row changed. Its bytes belong to the Batch it is in.
@@ -56,11 +96,21 @@ type Event struct {
 
 	Txn      uint64 // the source transaction's number (PostgreSQL: the 32-bit xid); 0 for snapshot rows
 	Ordinal  uint32 // the event's place among its transaction's events, from 0, filtered ones counted
-	LSN      uint64 // the database's own position of the change; not an identity, only shown
+	LSN      uint64 // the database's own position of the change (MySQL: source.pos); not an identity, only shown
 	PrevLSN  uint64 // the end of the last transaction before this one, shown in source.sequence; 0: none
 	Commit   int64  // commit time in microseconds since the Unix epoch; for snapshot rows the time of the read
 	Seen     int64  // when Tailrace read the event from the database, microseconds since the Unix epoch
 	Snapshot Snapshot
+
+	Binlog  *Binlog  // MySQL, MariaDB only
+	Row     uint32   // MySQL, MariaDB: the row's place among those of its binlog event
+	Replica *Replica // PostgreSQL: nil for what was written here
+
+	// Transaction metadata (provide.transaction.metadata), for the transaction block: the transaction's id, the event's
+	// place in it and its place among those of its table, both from 1. An empty TxID: no block.
+	TxID      string
+	TxOrder   uint64
+	TxInTable uint64
 
 	// Version is set when the event is read back from the log: a number that only grows for one key, also across
 	// re-snapshots and across topics that were deleted and made again. It makes writes idempotent. (Invariant 4)

@@ -36,6 +36,7 @@ type Decoder struct {
 	lastID  uint32
 	headers []change.Header
 	raws    []change.Raw
+	rare    rare
 }
 
 // NewDecoder returns a decoder.
@@ -81,6 +82,12 @@ func (d *Decoder) record(rec *topic.Record, b *change.Batch, e *change.Event) er
 	if err != nil {
 		return err
 	}
+	form := change.FormBytes
+	if h.extra >= extraBinlog {
+		if form, p, err = d.rare.decode(e, h.extra, p); err != nil {
+			return err
+		}
+	}
 	if h.schema != 0 {
 		if e.Table, err = d.table(h.schema); err != nil {
 			return err
@@ -93,6 +100,7 @@ func (d *Decoder) record(rec *topic.Record, b *change.Batch, e *change.Event) er
 	e.Snapshot, e.Flat = change.Snapshot(h.extra&extraSnapshot), h.extra&extraFlat != 0
 	if h.flags&flagRaw != 0 {
 		e.Raw = d.raw(rec.Key, p)
+		e.Raw.Form = form
 		return nil
 	}
 	if e.Table == nil {
@@ -119,7 +127,7 @@ func (d *Decoder) record(rec *topic.Record, b *change.Batch, e *change.Event) er
 
 // empty decodes a record without a value: a tombstone or a Raw event without one.
 func (d *Decoder) empty(rec *topic.Record, ref []byte, b *change.Batch, e *change.Event) error {
-	if len(ref) != 6 || ref[0] != format || ref[1]&opMask >= byte(len(opCodes)) {
+	if len(ref) != 6 || !readable(ref[0]) || ref[1]&opMask >= byte(len(opCodes)) {
 		return errValue
 	}
 	e.Commit = rec.Timestamp * 1000
@@ -192,6 +200,15 @@ func (d *Decoder) raw(key, value []byte) *change.Raw {
 	return &d.raws[len(d.raws)-1]
 }
 
+// readable reports whether rows of a format can be read.
+func readable(f byte) bool { return f == format || f == oldFormat }
+
+// newer is the error for what a later version wrote.
+func newer(what string, f byte) error {
+	return fault.Permanentf("LOG_FORMAT", "run the version of Tailrace that wrote the data directory, or a later one",
+		"%s of format %d, of which this version knows %d and %d", what, f, oldFormat, format)
+}
+
 // head is what stands before the images of a value.
 type head struct {
 	flags, extra byte
@@ -203,13 +220,20 @@ type head struct {
 }
 
 func decodeHead(p []byte) (h head, rest []byte, err error) {
-	if len(p) < 6 || p[0] != format || p[1]&opMask >= byte(len(opCodes)) {
+	if len(p) > 0 && !readable(p[0]) {
+		return h, nil, newer("record", p[0])
+	}
+	if len(p) < 6 || p[1]&opMask >= byte(len(opCodes)) {
 		return h, nil, errValue
+	}
+	known := byte(0xFF)
+	if p[0] == oldFormat {
+		known = extraFlat | extraSnapshot
 	}
 	h.flags, p = p[1], p[2:]
 	if h.flags&flagExtra != 0 {
 		h.extra, p = p[0], p[1:]
-		if h.extra&^(extraFlat|extraSnapshot) != 0 {
+		if h.extra&^known != 0 {
 			return h, nil, errValue
 		}
 	}

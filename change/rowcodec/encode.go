@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
@@ -11,7 +12,8 @@ import (
 )
 
 const (
-	format = 1
+	format    = 2
+	oldFormat = 1 // has no members behind the times; still read
 
 	opMask      = 7
 	flagBefore  = 1 << 3
@@ -22,6 +24,10 @@ const (
 
 	extraSnapshot = 7
 	extraFlat     = 1 << 3
+	extraBinlog   = 1 << 4
+	extraReplica  = 1 << 5
+	extraOrder    = 1 << 6
+	extraForm     = 1 << 7
 )
 
 // opCodes are the ops by their number in the flags.
@@ -182,7 +188,10 @@ func eventFlags(ev *change.Event) (byte, error) {
 	if ev.Snapshot > extraSnapshot {
 		return 0, fmt.Errorf("snapshot marker %d", ev.Snapshot)
 	}
-	if ev.Snapshot != 0 || ev.Flat {
+	if ev.Raw != nil && !ev.Raw.Form.Valid() {
+		return 0, fmt.Errorf("form %d of a raw event", ev.Raw.Form)
+	}
+	if eventExtra(ev) != 0 {
 		flags |= flagExtra
 	}
 	if ev.Raw != nil {
@@ -200,14 +209,32 @@ func eventFlags(ev *change.Event) (byte, error) {
 	return flags, nil
 }
 
+// eventExtra returns the byte that tells which of the rarer members an event has.
+func eventExtra(ev *change.Event) byte {
+	extra := byte(ev.Snapshot)
+	if ev.Flat {
+		extra |= extraFlat
+	}
+	if ev.Binlog != nil {
+		extra |= extraBinlog
+	}
+	if ev.Replica != nil {
+		extra |= extraReplica
+	}
+	if ev.TxID != "" {
+		extra |= extraOrder
+	}
+	if ev.Raw != nil && ev.Raw.Form != 0 {
+		extra |= extraForm
+	}
+	return extra
+}
+
 // appendHead appends what stands before the images.
 func appendHead(dst []byte, ev *change.Event, flags byte, id uint32) []byte {
 	dst = append(dst, format, flags)
-	if flags&flagExtra != 0 {
-		extra := byte(ev.Snapshot)
-		if ev.Flat {
-			extra |= extraFlat
-		}
+	extra := eventExtra(ev)
+	if extra != 0 {
 		dst = append(dst, extra)
 	}
 	dst = binary.LittleEndian.AppendUint32(dst, id)
@@ -216,8 +243,46 @@ func appendHead(dst []byte, ev *change.Event, flags byte, id uint32) []byte {
 	dst = binary.AppendUvarint(dst, ev.LSN)
 	dst = binary.AppendUvarint(dst, zigzag(int64(ev.LSN-ev.PrevLSN)))
 	dst = binary.AppendUvarint(dst, uint64(ev.Commit-floorMillis(ev.Commit)*1000))
-	return binary.AppendUvarint(dst, zigzag(ev.Seen-ev.Commit))
+	dst = binary.AppendUvarint(dst, zigzag(ev.Seen-ev.Commit))
+	if extra < extraBinlog {
+		return dst
+	}
+	return appendRare(dst, ev, extra)
 }
+
+// appendRare appends the members that extra announces.
+func appendRare(dst []byte, ev *change.Event, extra byte) []byte {
+	if extra&extraBinlog != 0 {
+		b := ev.Binlog
+		dst = binary.AppendUvarint(dst, uint64(ev.Row))
+		dst = appendSized(dst, binlogSize(b))
+		dst = appendText(appendText(appendText(dst, b.File), b.GTID), b.Query)
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, uint64(b.ServerID)), b.Thread)
+	}
+	if extra&extraReplica != 0 {
+		r := ev.Replica
+		dst = appendSized(dst, textSize(r.Origin)+uvarintSize(r.LSN))
+		dst = binary.AppendUvarint(appendText(dst, r.Origin), r.LSN)
+	}
+	if extra&extraOrder != 0 {
+		dst = appendText(dst, ev.TxID)
+		dst = binary.AppendUvarint(binary.AppendUvarint(dst, ev.TxOrder), ev.TxInTable)
+	}
+	if extra&extraForm != 0 {
+		dst = append(dst, byte(ev.Raw.Form))
+	}
+	return dst
+}
+
+func appendSized(dst []byte, n int) []byte { return binary.AppendUvarint(dst, uint64(n)) }
+
+func binlogSize(b *change.Binlog) int {
+	return textSize(b.File) + textSize(b.GTID) + textSize(b.Query) + uvarintSize(uint64(b.ServerID)) + uvarintSize(b.Thread)
+}
+
+func textSize(s string) int { return uvarintSize(uint64(len(s))) + len(s) }
+
+func uvarintSize(u uint64) int { return (bits.Len64(u|1) + 6) / 7 }
 
 // floorMillis turns microseconds into milliseconds, rounding down.
 func floorMillis(micros int64) int64 {

@@ -11,7 +11,7 @@ import (
 func (r *Registry) Partial(value []byte) bool { return partial(value) }
 
 func partial(value []byte) bool {
-	return len(value) >= 2 && value[0] == format && value[1]&(flagPartial|flagRaw) == flagPartial
+	return len(value) >= 2 && readable(value[0]) && value[1]&(flagPartial|flagRaw) == flagPartial
 }
 
 // Merge appends to dst what compaction keeps of two records with the same key, older and newer, when only one can stay:
@@ -76,6 +76,11 @@ func (r *Registry) split(value []byte) (s stored, err error) {
 	}
 	if h.schema == 0 {
 		return s, errValue
+	}
+	if h.extra >= extraBinlog {
+		if p, err = skipRare(h.extra, p); err != nil {
+			return s, err
+		}
 	}
 	if s.table, err = r.table(h.schema); err != nil {
 		return s, err

@@ -155,6 +155,9 @@ func (r *Registry) learn(rec *topic.Record) error {
 		return nil
 	}
 	t, err := decodeTable(rec.Value)
+	if fault.IsPermanent(err) {
+		return fmt.Errorf("offset %d: %w", rec.Offset, err)
+	}
 	if err == nil && (len(rec.Key) != 4 || binary.BigEndian.Uint32(rec.Key) == 0) {
 		err = errSchema
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/tailrace/tailrace/topic"
 )
 
-var origin = &change.Origin{Connector: "postgresql", Name: "shop", Version: "1"}
+var origin = &change.Origin{Connector: "postgresql", Name: "shop", Version: "1", Placeholder: "gone", SchemaNames: change.AdjustAvro,
+	FieldNames: change.AdjustAvroUnicode, NoContext: true}
 
 func column(name string, k change.Kind) change.Column {
 	return change.Column{Name: name, Type: change.Type{Kind: k, Name: k.String()}}
@@ -23,7 +24,7 @@ func column(name string, k change.Kind) change.Column {
 
 // everyKind is a table with a column of every kind, keyed by its int and text columns.
 func everyKind() *change.Table {
-	t := &change.Table{Name: change.TableName{Database: "db", Schema: "public", Table: "every"}, Origin: origin, Version: 3}
+	t := &change.Table{Name: change.TableName{Database: "db", Schema: "public", Table: "every"}, Origin: origin, Version: 3, Topic: "shop.public.every"}
 	for k := change.Bool; k <= change.Array; k++ {
 		t.Columns = append(t.Columns, column(k.String(), k))
 	}
@@ -32,6 +33,13 @@ func everyKind() *change.Table {
 	t.Columns[t.Column("text")].Nullable = true
 	t.Columns[t.Column("time")].Type.Precision = -1
 	t.Columns[t.Column("time")].Type.Render = change.RenderISO
+	for name, v := range map[string]change.Value{"text": {Kind: change.Text, Data: []byte("sad")}, "int": {Kind: change.Int, Num: math.MaxUint64},
+		"date": {Kind: change.Text, Data: []byte{}}, "bool": {Kind: change.Null}} {
+		c := &t.Columns[t.Column(name)]
+		c.HasDefault, c.Default = true, v
+	}
+	t.Columns[t.Column("text")].Masked = true
+	t.Columns[t.Column("text")].Params = []change.Param{{Name: "masked", Value: "true"}, {Name: "truncateLength", Value: ""}}
 	t.Key = []int{t.Column("text"), t.Column("int")}
 	return t
 }
@@ -112,6 +120,18 @@ func events(table *change.Table) *change.Batch {
 	*e = change.Event{Table: table, Op: change.OpCreate, Topic: "t", Txn: 9, Raw: &change.Raw{Value: []byte{}}}
 	e = b.Add()
 	*e = change.Event{Op: change.OpMessage, Topic: "t", Raw: &change.Raw{Key: []byte("k")}, Headers: []change.Header{{Key: "x"}}}
+	binlog := &change.Binlog{File: "binlog.000001", GTID: "0-1-2", Query: "insert into t", ServerID: math.MaxUint32, Thread: math.MaxUint64}
+	e = b.Add()
+	*e = change.Event{Table: table, Op: change.OpUpdate, Key: key, Before: everyRow(), After: nulls, Topic: "t", Binlog: binlog, Row: math.MaxUint32,
+		TxID: "0-1-2", TxOrder: 1 << 40, TxInTable: 3}
+	e = b.Add()
+	*e = change.Event{Table: table, Op: change.OpCreate, Key: key, After: everyRow(), Topic: "t", Binlog: binlog, Row: 1}
+	e = b.Add()
+	*e = change.Event{Table: table, Op: change.OpCreate, Key: key, After: everyRow(), Topic: "t", Binlog: &change.Binlog{},
+		Replica: &change.Replica{Origin: "node_b", LSN: 1 << 50}, Flat: true}
+	e = b.Add()
+	*e = change.Event{Table: table, Op: change.OpMessage, Topic: "t", Replica: &change.Replica{}, Snapshot: change.Incremental,
+		Raw: &change.Raw{Key: []byte("prefix"), Value: []byte{}, Form: change.FormMessage}, TxID: "555:24", TxOrder: 1, TxInTable: 1}
 	return b
 }
 
@@ -145,13 +165,16 @@ func TestRoundTrip(t *testing.T) {
 	if got.Events[0].Table != got.Events[1].Table {
 		t.Error("events of one table version do not share the table")
 	}
+	if got.Events[8].Binlog != got.Events[9].Binlog {
+		t.Error("events of one place in the binary log do not share it")
+	}
 }
 
 func TestTombstones(t *testing.T) {
 	table := everyKind()
 	l, r := through(t, events(table), EncoderOptions{Tombstones: true})
 	recs := l.all("t")
-	if len(recs) != 9 || recs[4].Value != nil || !bytes.Equal(recs[4].Key, recs[3].Key) {
+	if len(recs) != 13 || recs[4].Value != nil || !bytes.Equal(recs[4].Key, recs[3].Key) {
 		t.Fatalf("%d records; the fifth should be a tombstone: %+v", len(recs), recs[4])
 	}
 	var b change.Batch
@@ -271,6 +294,7 @@ func TestEncodeRejects(t *testing.T) {
 		"row of another table": {Table: table, Op: change.OpCreate, After: everyRow()[1:]},
 		"no table":             {Op: change.OpCreate, After: everyRow()},
 		"op":                   {Table: table, Op: change.OpTombstone},
+		"form":                 {Op: change.OpMessage, Raw: &change.Raw{Form: 99}},
 		"snapshot":             {Table: table, Op: change.OpRead, Snapshot: 8},
 		"uuid":                 {Table: table, Op: change.OpRead, After: bad},
 		"kind":                 {Table: table, Op: change.OpRead, After: wrong},
@@ -301,10 +325,14 @@ func TestDecodeRejects(t *testing.T) {
 	}
 	long := l.all("t")[0]
 	long.Value = append(bytes.Clone(long.Value), 0)
-	for name, rec := range map[string]topic.Record{"tail": long, "no ref": {Key: []byte("k")}, "format": {Value: []byte{2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}} {
+	for name, rec := range map[string]topic.Record{"tail": long, "no ref": {Key: []byte("k")}, "rare of format 1": {Value: []byte{1, 0x80, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}} {
 		if err := d.Decode([]topic.Record{rec}, 1, &change.Batch{}); fault.Code(err) != "LOG_CORRUPT" {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	later := topic.Record{Value: []byte{format + 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}}
+	if err := d.Decode([]topic.Record{later}, 1, &change.Batch{}); fault.Code(err) != "LOG_FORMAT" {
+		t.Errorf("a later format: %v", err)
 	}
 	rec := l.all("t")[0]
 	for _, c := range []struct {
@@ -320,6 +348,36 @@ func TestDecodeRejects(t *testing.T) {
 		if c.code == "" && int64(b.Events[0].Version) != math.MaxInt64 {
 			t.Errorf("the largest version is %x", b.Events[0].Version)
 		}
+	}
+}
+
+// TestFormat1 reads a schema and a row as format 1 had them.
+func TestFormat1(t *testing.T) {
+	schema := []byte{oldSchemaFormat}
+	for _, s := range []string{"db", "public", "t", "postgresql", "shop", "1"} {
+		schema = appendText(schema, s)
+	}
+	schema = append(schema, 7, 1, 1) // version, whole Before images, one column
+	schema = append(appendText(schema, "id"), 1)
+	schema = appendType(schema, &change.Type{Kind: change.Int, Name: "integer", Bits: 32})
+	schema = append(schema, 1, 0)
+	l := newMemLog()
+	l.recs["t"], l.recs[SchemaTopic] = nil, nil
+	if err := l.Append(t.Context(), []topic.Record{{Topic: SchemaTopic, Key: []byte{0, 0, 0, 5}, Value: schema},
+		{Topic: "t", Value: []byte{oldFormat, flagAfter | flagExtra | 1, extraFlat, 5, 0, 0, 0, 9, 0, 3, 0, 0, 0, leadSmall + 14}}}); err != nil {
+		t.Fatal(err)
+	}
+	r := mustOpen(t, l)
+	var b change.Batch
+	if err := r.NewDecoder().Decode(l.all("t"), 1, &b); err != nil {
+		t.Fatal(err)
+	}
+	e := &b.Events[0]
+	want := &change.Table{Name: change.TableName{Database: "db", Schema: "public", Table: "t"}, Version: 7, OldIdentity: true, Key: []int{0},
+		Origin:  &change.Origin{Connector: "postgresql", Name: "shop", Version: "1"},
+		Columns: []change.Column{{Name: "id", Nullable: true, Type: change.Type{Kind: change.Int, Name: "integer", Bits: 32}}}}
+	if !reflect.DeepEqual(e.Table, want) || e.After[0].Int64() != 7 || e.Txn != 9 || !e.Flat || e.Op != change.OpCreate {
+		t.Errorf("%+v of %+v", e, e.Table)
 	}
 }
 

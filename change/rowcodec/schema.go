@@ -9,11 +9,26 @@ import (
 
 // The value of a schema record, all numbers varints (v, z), strings with their length before them:
 //
-//	01 | database schema table | connector name version | v table version | flags (1: Before images are whole)
-//	   | v number of columns, each: name, flags (1: nullable), type | v number of key columns, each: v index
+//	02 | database schema table | connector name version | placeholder, schema names, field names, flags (1: no context)
+//	   | v table version | flags (1: Before images are whole) | topic
+//	   | v number of columns, each: name, flags (1: nullable 2: masked 4: default), type, [default: kind, v number, data],
+//	     v number of parameters, each: name, value
+//	   | v number of key columns, each: v index
 //	type: kind, flags (1: has an element type) | name | bits | z length | z precision | z scale | render | semantic
 //	   | v number of labels, each a string | [element type]
-const schemaFormat = 1
+//
+// Format 01, which is still read, lacks the third group but for the table version, the topic, and of a column all but
+// name, nullable and type.
+const (
+	schemaFormat    = 2
+	oldSchemaFormat = 1
+)
+
+const (
+	columnNullable = 1 << 0
+	columnMasked   = 1 << 1
+	columnDefault  = 1 << 2
+)
 
 // maxElemDepth bounds array types of array types.
 const maxElemDepth = 8
@@ -32,17 +47,42 @@ func appendTable(dst []byte, t *change.Table) []byte {
 	dst = appendText(dst, o.Connector)
 	dst = appendText(dst, o.Name)
 	dst = appendText(dst, o.Version)
+	dst = appendText(dst, o.Placeholder)
+	dst = appendFlag(append(dst, byte(o.SchemaNames), byte(o.FieldNames)), o.NoContext)
 	dst = binary.AppendUvarint(dst, uint64(t.Version))
 	dst = appendFlag(dst, t.OldIdentity)
+	dst = appendText(dst, t.Topic)
 	dst = binary.AppendUvarint(dst, uint64(len(t.Columns)))
 	for i := range t.Columns {
-		dst = appendText(dst, t.Columns[i].Name)
-		dst = appendFlag(dst, t.Columns[i].Nullable)
-		dst = appendType(dst, &t.Columns[i].Type)
+		dst = appendColumn(dst, &t.Columns[i])
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(t.Key)))
 	for _, i := range t.Key {
 		dst = binary.AppendUvarint(dst, uint64(i))
+	}
+	return dst
+}
+
+func appendColumn(dst []byte, c *change.Column) []byte {
+	flags := byte(0)
+	if c.Nullable {
+		flags |= columnNullable
+	}
+	if c.Masked {
+		flags |= columnMasked
+	}
+	if c.HasDefault {
+		flags |= columnDefault
+	}
+	dst = append(appendText(dst, c.Name), flags)
+	dst = appendType(dst, &c.Type)
+	if c.HasDefault {
+		dst = binary.AppendUvarint(append(dst, byte(c.Default.Kind)), c.Default.Num)
+		dst = append(binary.AppendUvarint(dst, uint64(len(c.Default.Data))), c.Default.Data...)
+	}
+	dst = binary.AppendUvarint(dst, uint64(len(c.Params)))
+	for _, p := range c.Params {
+		dst = appendText(appendText(dst, p.Name), p.Value)
 	}
 	return dst
 }
@@ -78,17 +118,25 @@ func appendFlag(dst []byte, set bool) []byte {
 // decodeTable reads a schema record's value. The table shares no memory with p.
 func decodeTable(p []byte) (*change.Table, error) {
 	s := scanner{p: p}
-	if s.byte() != schemaFormat {
-		return nil, errSchema
+	version := s.byte()
+	if version != schemaFormat && version != oldSchemaFormat {
+		return nil, newer("schema record", version)
 	}
+	old := version == oldSchemaFormat
 	t := &change.Table{Name: change.TableName{Database: s.text(), Schema: s.text(), Table: s.text()}}
 	t.Origin = &change.Origin{Connector: s.text(), Name: s.text(), Version: s.text()}
+	if !old {
+		t.Origin.Placeholder = s.text()
+		t.Origin.SchemaNames, t.Origin.FieldNames, t.Origin.NoContext = change.Adjust(s.byte()), change.Adjust(s.byte()), s.flag()
+	}
 	t.Version = uint32(s.uvarint())
 	t.OldIdentity = s.flag()
+	if !old {
+		t.Topic = s.text()
+	}
 	t.Columns = make([]change.Column, s.count())
 	for i := range t.Columns {
-		t.Columns[i] = change.Column{Name: s.text(), Nullable: s.flag()}
-		t.Columns[i].Type = s.columnType(0)
+		t.Columns[i] = s.column(old)
 	}
 	if n := s.count(); n > 0 {
 		t.Key = make([]int, n)
@@ -155,6 +203,42 @@ func (s *scanner) text() string {
 	t := string(s.p[:n])
 	s.p = s.p[n:]
 	return t
+}
+
+func (s *scanner) column(old bool) change.Column {
+	c := change.Column{Name: s.text()}
+	flags := s.byte()
+	c.Nullable = flags&columnNullable != 0
+	c.Type = s.columnType(0)
+	if old {
+		return c
+	}
+	c.Masked, c.HasDefault = flags&columnMasked != 0, flags&columnDefault != 0
+	if c.HasDefault {
+		c.Default = change.Value{Kind: change.Kind(s.byte()), Num: s.uvarint()}
+		if data := s.text(); hasData(c.Default.Kind) {
+			c.Default.Data = []byte(data)
+		}
+		if !c.Default.Kind.Valid() {
+			s.fail()
+		}
+	}
+	if n := s.count(); n > 0 {
+		c.Params = make([]change.Param, n)
+		for i := range c.Params {
+			c.Params[i] = change.Param{Name: s.text(), Value: s.text()}
+		}
+	}
+	return c
+}
+
+// hasData reports whether values of a kind are in Data.
+func hasData(k change.Kind) bool {
+	switch k {
+	case change.Text, change.Decimal, change.JSON, change.Bytes, change.Array, change.UUID:
+		return true
+	}
+	return false
 }
 
 func (s *scanner) columnType(depth int) change.Type {
