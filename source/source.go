@@ -61,7 +61,8 @@ type Prompter interface {
 }
 
 // Gauger is an optional power of a Source: figures about its place in the database for metrics and status, such as
-// lag_bytes and retained_wal_bytes. It must not block on the network.
+// lag_bytes and retained_wal_bytes. One of them has a meaning for the worker: unacknowledged_bytes is 0 when all that
+// the database has sent is durable. It must not block on the network.
 type Gauger interface {
 	Gauges() map[string]float64
 }

@@ -45,7 +45,7 @@ type TaskStatus struct {
 	Rejected int64     // rows that the target can never take
 	Retries  int64     // failures that were retried
 	Last     time.Time // when the task last advanced; zero: not yet
-	LagMS    int64     // commit to durable or written, of the last event, in milliseconds; -1 if unknown
+	LagMS    int64     // commit to durable or written, of the last event, in milliseconds; 0 when a source has nothing to do; -1: unknown
 
 	Snapshot *snapshot.Progress // source with a snapshot: its state
 	Gauges   map[string]float64 // source: figures of its place in the database
@@ -107,6 +107,9 @@ func (t *task) status() TaskStatus {
 	}
 	if gauges != nil {
 		s.Gauges = gauges()
+		if waiting, ok := s.Gauges["unacknowledged_bytes"]; ok && waiting == 0 && s.LagMS > 0 {
+			s.LagMS = 0
+		}
 	}
 	return s
 }

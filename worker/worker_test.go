@@ -387,3 +387,19 @@ func TestPartitionerIsKafkas(t *testing.T) {
 		}
 	}
 }
+
+func TestLagOfAnIdleSource(t *testing.T) {
+	task, waiting := newTask(0), 1.0
+	task.gauges = func() map[string]float64 { return map[string]float64{"unacknowledged_bytes": waiting} }
+	if lag := task.status().LagMS; lag != -1 {
+		t.Errorf("lag %d ms before the first event", lag)
+	}
+	task.advanced(1, 1_000_000, time.UnixMilli(3000))
+	if lag := task.status().LagMS; lag != 2000 {
+		t.Errorf("lag %d ms while something waits", lag)
+	}
+	waiting = 0
+	if lag := task.status().LagMS; lag != 0 {
+		t.Errorf("lag %d ms though all is durable", lag)
+	}
+}
