@@ -37,7 +37,9 @@ type kind struct {
 }
 
 // kinds lists every server, in the order in which they are started.
-func kinds() []kind { return []kind{postgres15(), redis7(), elasticsearch8()} }
+func kinds() []kind {
+	return []kind{postgres15(), mariadb10(), mysql80(), mysql57(), mysql97(), redis7(), elasticsearch8()}
+}
 
 // find returns the kind called name.
 func find(name string) (kind, error) {

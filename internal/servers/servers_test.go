@@ -212,3 +212,26 @@ func waitFor(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+func TestMariaDBSurvivesKill(t *testing.T) {
+	s := Private(t, "mariadb10", map[string]string{"server_id": "7"})
+	if err := s.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := mysqlReady(t.Context(), s); err == nil {
+		t.Error("a killed server greets")
+	}
+	if err := s.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := mysqlReady(t.Context(), s); err != nil {
+		t.Errorf("after Restart: %v", err)
+	}
+}
+
+func TestMySQLArguments(t *testing.T) {
+	got := mysqlArguments([]string{"mysqld"}, map[string]string{"a": "1", "b": "2", "c": "3"}, map[string]string{"b": "x", "c": "", "d": "4"})
+	if want := "mysqld --a=1 --b=x --d=4"; strings.Join(got, " ") != want {
+		t.Errorf("mysqlArguments = %q, want %q", got, want)
+	}
+}
