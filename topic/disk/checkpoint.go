@@ -43,25 +43,26 @@ func (l *Log) startCheckpoint() {
 		l.manMu.Unlock()
 		return
 	}
-	if err := l.shoot(nil); err != nil {
+	if err := l.shoot(nil, false); err != nil {
 		l.opt.Logger.Warn("a checkpoint must wait", "dir", l.opt.Dir, "error", err)
 	}
 }
 
-// forceCheckpoint begins a checkpoint whose outcome done gets. The writer calls it.
-func (l *Log) forceCheckpoint(done chan error) {
+// forceCheckpoint begins a checkpoint whose outcome done gets; it is the last one if the log is being closed. The writer
+// calls it.
+func (l *Log) forceCheckpoint(done chan error, last bool) {
 	if err := l.failure(); err != nil {
 		done <- err
 		return
 	}
 	l.manMu.Lock()
-	if err := l.shoot(done); err != nil {
+	if err := l.shoot(done, last); err != nil {
 		done <- err
 	}
 }
 
 // shoot takes a snapshot and gives it, and the lock on the manifest that the caller holds, to the checkpointer.
-func (l *Log) shoot(done chan error) error {
+func (l *Log) shoot(done chan error, last bool) error {
 	kept := l.kept.Load()
 	if l.journal.size > 0 {
 		if err := l.rotate(); err != nil {
@@ -72,6 +73,7 @@ func (l *Log) shoot(done chan error) error {
 	}
 	s := l.snapshot()
 	s.kept, s.done = kept, done
+	s.man.Closed = last
 	l.shots <- s
 	return nil
 }
@@ -79,6 +81,9 @@ func (l *Log) shoot(done chan error) error {
 // rotate goes on in another journal file. If that can't be begun, the present one goes on, and nothing of the other may
 // stay, since it would be taken for the continuation of this one.
 func (l *Log) rotate() error {
+	if err := l.mayWrite(); err != nil {
+		return err
+	}
 	end := l.journal.end()
 	err := l.journal.create(end)
 	if err == nil || l.journal.base == end {
@@ -105,15 +110,15 @@ func (l *Log) failed(err error) {
 func (l *Log) journalRoom() error {
 	for try := 0; l.kept.Load() >= journalSlack*l.opt.JournalBytes; try++ {
 		l.manMu.Lock() // the checkpoint under way is over
-		if try == 2 {
-			defer l.manMu.Unlock()
-			return notWritten(fmt.Errorf("the journal is full and can't be cut: %w", l.ckErr))
-		}
 		if l.kept.Load() < journalSlack*l.opt.JournalBytes {
 			l.manMu.Unlock()
 			return nil
 		}
-		if err := l.shoot(nil); err != nil {
+		if try == 2 {
+			defer l.manMu.Unlock()
+			return notWritten(fmt.Errorf("the journal is full and can't be cut: %w", l.ckErr))
+		}
+		if err := l.shoot(nil, false); err != nil {
 			return notWritten(err)
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"os"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
@@ -225,7 +224,7 @@ func (c *compaction) rewrite(group []*segment) error {
 	first, last := group[0].meta, group[len(group)-1].meta
 	seg := &segment{dir: c.p.dir, sealed: true, saved: true, indexed: -indexInterval}
 	seg.meta = segmentMeta{Base: first.Base, Gen: first.Gen + 1, First: last.Next, Next: last.Next, MaxTime: math.MinInt64}
-	f, err := c.l.files.acquire(seg, os.O_CREATE|os.O_TRUNC)
+	f, err := c.l.files.create(seg, c.l.owned)
 	if err != nil {
 		return err
 	}

@@ -555,13 +555,13 @@ func TestVersion(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		newer := strings.Replace(string(b), "tailrace-log 1 ", "tailrace-log 2 ", 1)
+		newer := strings.Replace(string(b), "tailrace-log 2 ", "tailrace-log 3 ", 1)
 		if err := os.WriteFile(name, []byte(newer), 0o640); err != nil {
 			t.Fatal(err)
 		}
 		before := tree(t, dir)
 		_, err = disk.Open(t.Context(), disk.Options{Dir: dir})
-		if fault.Code(err) != "LOG_VERSION" || !strings.Contains(err.Error(), "version 2") {
+		if fault.Code(err) != "LOG_VERSION" || !strings.Contains(err.Error(), "version 3") {
 			t.Fatalf("Open: %v", err)
 		}
 		if after := tree(t, dir); after != before {

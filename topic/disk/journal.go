@@ -19,6 +19,7 @@ import (
 const (
 	journalMagic    = "TRJOURN1"
 	journalHeader   = 32
+	journalTemp     = "new.journal"
 	frameMagic      = 0x54524a46 // "TRJF"
 	frameHeader     = 40
 	sectionHeader   = 12
@@ -29,6 +30,7 @@ const (
 	kindDelete  = 3
 
 	// Not in frames: what else the writer can be asked.
+	askClose      = 253 // begin the last checkpoint
 	askSeal       = 254 // end a topic's last segments
 	askCheckpoint = 255 // begin a checkpoint
 )
@@ -88,10 +90,11 @@ func (j *journal) end() int64 { return j.base + j.size }
 
 func journalName(base int64) string { return fmt.Sprintf("%020d.journal", base) }
 
-// create makes the file that begins at base and makes it durable. The journal goes on in it.
+// create makes the file that begins at base and makes it durable. The journal goes on in it. It is made under another
+// name first: one of its name, empty, may be there, of which a process that was replaced still has hold.
 func (j *journal) create(base int64) error {
-	name := path.Join(j.dir, journalName(base))
-	f, err := j.fs.Open(name, os.O_CREATE|os.O_TRUNC)
+	name, temp := path.Join(j.dir, journalName(base)), path.Join(j.dir, journalTemp)
+	f, err := j.fs.Open(temp, os.O_CREATE|os.O_TRUNC)
 	if err != nil {
 		return err
 	}
@@ -102,6 +105,9 @@ func (j *journal) create(base int64) error {
 	binary.BigEndian.PutUint32(h[28:], crc32.Checksum(h[:28], castagnoli))
 	if _, err = f.WriteAt(h, 0); err == nil {
 		err = f.Sync()
+	}
+	if err == nil {
+		err = j.fs.Rename(temp, name)
 	}
 	if err == nil {
 		err = j.fs.SyncDir(j.dir)
@@ -153,7 +159,7 @@ type journalReader struct {
 	name  string
 	file  vfs.File
 	base  int64
-	bytes int64 // of frames
+	bytes int64 // of frames, up to where the next file begins
 	at    int64 // of the next frame in the file, header not counted
 	buf   []byte
 	lo    int

@@ -43,6 +43,7 @@ type Log struct {
 
 	// The writer's own; see writer.go.
 	journal journal
+	mine    []byte // how the manifest begins while no other process has opened the log
 	byID    map[uint32]*logTopic
 	nextID  uint32
 	touched []*partition
@@ -220,12 +221,13 @@ func (l *Log) close() error {
 		r.shut()
 	}
 	err := l.tidier.Wait()
-	err = errors.Join(err, l.do(context.Background(), &request{kind: askCheckpoint}))
+	last := &request{kind: askClose, done: make(chan error, 1)}
 	l.qmu.Lock()
+	l.queue = append(l.queue, last)
 	l.closed = true
 	l.qmu.Unlock()
 	token(l.qwake)
-	err = errors.Join(err, l.workers.Wait())
+	err = errors.Join(err, <-last.done, l.workers.Wait())
 	return errors.Join(err, l.journal.file.Close(), l.files.closeAll(), l.lock.Close())
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -24,13 +25,15 @@ const (
 	journalDir   = "journal"
 )
 
-// formatVersion is the version of all bytes in the data directory. A log of a higher version is refused untouched.
-const formatVersion = 1
+// formatVersion is the version of all bytes in the data directory. A log of a higher version is refused untouched, one
+// of a lower version is read, and written in this version from then on.
+const formatVersion = 2
 
 // manifest is what the log was at a checkpoint. What came after is in the journal from Journal on.
 type manifest struct {
-	Generation uint32            `json:"-"`       // grows each time the log is opened: the last to open it is the one
-	Journal    int64             `json:"journal"` // recovery begins at this position
+	Generation uint32            `json:"-"`                // grows each time the log is opened: the last to open it is the one
+	Journal    int64             `json:"journal"`          // recovery begins at this position
+	Closed     bool              `json:"closed,omitempty"` // by Close: no process is left that could still write
 	NextID     uint32            `json:"nextID"`
 	Topics     []topicMeta       `json:"topics"`
 	Retired    map[string]uint32 `json:"retired,omitempty"` // last epochs of names that have no topic
@@ -102,6 +105,11 @@ func decodeManifest(name string, b []byte) (*manifest, error) {
 	return m, nil
 }
 
+// headPrefix is how the first line of a manifest of this generation begins.
+func headPrefix(generation uint32) []byte {
+	return fmt.Appendf(nil, "tailrace-log %d generation=%d bytes=", formatVersion, generation)
+}
+
 // readManifest returns nil if there is none.
 func readManifest(fsys vfs.FS, dir string) (*manifest, error) {
 	name := path.Join(dir, manifestName)
@@ -142,6 +150,42 @@ func readStart(fsys vfs.FS, name string, most int64) ([]byte, error) {
 	return b, errors.Join(err, f.Close())
 }
 
+// fenced is the permanent error of a writer that another one has taken the place of.
+func fenced(dir string, present, ours uint32) error {
+	return fault.Permanentf("LOG_FENCED", "stop one of the two processes",
+		"another process has opened %s (generation %d, ours is %d)", dir, present, ours)
+}
+
+// owned fails with LOG_FENCED if another process has opened the log since. The other wrote its generation before it
+// read anything of the log, so what was durable when owned said yes is there for the other, and what owned said no to
+// was never acknowledged.
+func (l *Log) owned() error {
+	name := path.Join(l.opt.Dir, manifestName)
+	f, err := l.opt.FS.Open(name, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return corrupt(name, 0, errors.New("it is gone"))
+	}
+	if err != nil {
+		return err
+	}
+	head := make([]byte, len(l.mine))
+	n, err := f.ReadAt(head, 0)
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if bytes.Equal(head[:n], l.mine) {
+		return nil
+	}
+	present, err := presentGeneration(l.opt.FS, l.opt.Dir)
+	if err != nil {
+		return err
+	}
+	return fenced(l.opt.Dir, present, l.journal.gen)
+}
+
 // writeManifest replaces the manifest durably: whatever happens, the old or the new one is there, whole. It refuses to
 // if someone with a higher generation has taken over the directory.
 func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
@@ -150,8 +194,7 @@ func writeManifest(fsys vfs.FS, dir string, m *manifest) error {
 		return err
 	}
 	if present > m.Generation {
-		return fault.Permanentf("LOG_FENCED", "stop one of the two processes",
-			"another process has opened %s (generation %d, ours is %d)", dir, present, m.Generation)
+		return fenced(dir, present, m.Generation)
 	}
 	b, err := m.encode()
 	if err != nil {

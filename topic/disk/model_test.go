@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -201,6 +202,10 @@ func readSome(ctx context.Context, l *disk.Log, name string, num int32, pi topic
 		}
 		for _, rec := range recs {
 			rec.Key, rec.Value = bytes.Clone(rec.Key), bytes.Clone(rec.Value)
+			rec.Headers = slices.Clone(rec.Headers)
+			for i := range rec.Headers {
+				rec.Headers[i].Value = bytes.Clone(rec.Headers[i].Value)
+			}
 			got = append(got, rec)
 		}
 	}

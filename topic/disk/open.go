@@ -14,7 +14,8 @@ import (
 
 // Open opens the log in opt.Dir, or makes one, and brings back what is durable: the manifest's state and the journal
 // after it. It fails with LOG_LOCKED while another process has the log open, LOG_VERSION if a newer Tailrace wrote it, and
-// LOG_CORRUPT, naming the file and the place, if durable bytes are damaged; all three leave the files as they are.
+// LOG_CORRUPT, naming the file and the place, if durable bytes are damaged; all three leave the files as they are, but
+// for the generation in the manifest.
 // ctx bounds recovery only.
 func Open(ctx context.Context, opt Options) (*Log, error) {
 	if err := opt.setDefaults(); err != nil {
@@ -63,7 +64,8 @@ func Open(ctx context.Context, opt Options) (*Log, error) {
 	return l, nil
 }
 
-// recover brings the log to the state of the last whole frame of the journal.
+// recover brings the log to the state of the last whole frame of the journal. It first takes the log over, by its
+// generation, then looks at everything, and changes nothing before it knows that nothing durable is damaged.
 func (l *Log) recover(ctx context.Context) error {
 	began := l.opt.Now()
 	man, err := readManifest(l.opt.FS, l.opt.Dir)
@@ -81,19 +83,25 @@ func (l *Log) recover(ctx context.Context) error {
 	if err := errors.Join(l.opt.FS.SyncDir(l.opt.Dir), l.opt.FS.SyncDir(l.journal.dir)); err != nil {
 		return fmt.Errorf("sync the data directory: %w", err)
 	}
+	orderly := man.Closed
+	man.Closed = false
 	man.Generation++
-	l.journal.gen = man.Generation
-	if err := l.load(man); err != nil {
+	l.journal.gen, l.mine = man.Generation, headPrefix(man.Generation)
+	if err := writeManifest(l.opt.FS, l.opt.Dir, man); err != nil {
 		return err
 	}
-	if err := l.removeOrphans(man); err != nil {
+	if err := l.load(man, orderly); err != nil {
 		return err
 	}
-	frames, err := l.replay(ctx, man.Journal)
+	found, err := l.survey(ctx, man.Journal)
 	if err != nil {
 		return err
 	}
-	if err := writeManifest(l.opt.FS, l.opt.Dir, man); err != nil {
+	if err := errors.Join(l.cutSegments(), l.removeOrphans(man)); err != nil {
+		return err
+	}
+	frames, err := l.replay(ctx, found)
+	if err != nil {
 		return err
 	}
 	l.man = man
@@ -138,8 +146,9 @@ func (l *Log) firstManifest() (*manifest, error) {
 	return m, nil
 }
 
-// load makes the topics and segments that the manifest names, cut to the sizes that it says.
-func (l *Log) load(man *manifest) error {
+// load makes the topics and segments that the manifest names, and checks that their files are there.
+// Segments go on only after an orderly close: else a process that was replaced may still write to them.
+func (l *Log) load(man *manifest, orderly bool) error {
 	l.nextID = man.NextID
 	maps.Copy(l.retired, man.Retired)
 	for i := range man.Topics {
@@ -149,7 +158,7 @@ func (l *Log) load(man *manifest) error {
 			return err
 		}
 		for j, p := range t.parts {
-			if err := l.loadPartition(p, &tm.Partitions[j]); err != nil {
+			if err := l.loadPartition(p, &tm.Partitions[j], orderly); err != nil {
 				return err
 			}
 		}
@@ -158,13 +167,13 @@ func (l *Log) load(man *manifest) error {
 	return nil
 }
 
-func (l *Log) loadPartition(p *partition, pm *partitionMeta) error {
+func (l *Log) loadPartition(p *partition, pm *partitionMeta, orderly bool) error {
 	p.next, p.end, p.clean = pm.Next, pm.Next, pm.Clean
 	p.made = len(pm.Segments) > 0
 	for i, m := range pm.Segments {
 		s := &segment{dir: p.dir, meta: m, indexFrom: m.Bytes, indexed: -indexInterval}
 		// The last segment goes on only if it ends where the partition does: compaction may have removed one after it.
-		s.sealed = i < len(pm.Segments)-1 || m.Next != pm.Next
+		s.sealed = i < len(pm.Segments)-1 || m.Next != pm.Next || !orderly
 		s.saved = s.sealed
 		f, err := l.opt.FS.Open(s.path(), 0)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -174,18 +183,37 @@ func (l *Log) loadPartition(p *partition, pm *partitionMeta) error {
 			return err
 		}
 		size, err := f.Size()
-		switch {
-		case err != nil:
-		case size < m.Bytes:
+		if err == nil && size < m.Bytes {
 			err = corrupt(s.path(), size, fmt.Errorf("the file ends here, but %d bytes of it were durable", m.Bytes))
-		case size > m.Bytes:
-			err = f.Truncate(m.Bytes) // the journal has what came after
 		}
+		s.excess = size > m.Bytes
 		if err = errors.Join(err, f.Close()); err != nil {
 			return err
 		}
 		p.segs = append(p.segs, s)
 		l.bytes.Add(m.Bytes)
+	}
+	return nil
+}
+
+// cutSegments cuts the files of segments to the sizes that the manifest says: the journal has what came after.
+func (l *Log) cutSegments() error {
+	for _, t := range l.topics {
+		for _, p := range t.parts {
+			for _, s := range p.segs {
+				if !s.excess {
+					continue
+				}
+				f, err := l.opt.FS.Open(s.path(), 0)
+				if err == nil {
+					err = errors.Join(f.Truncate(s.meta.Bytes), f.Close())
+				}
+				if err != nil {
+					return err
+				}
+				s.excess = false
+			}
+		}
 	}
 	return nil
 }
@@ -232,77 +260,137 @@ func (l *Log) removeOrphans(man *manifest) error {
 	return nil
 }
 
-// replay applies the frames of the journal from the position on, and opens the journal for more. It returns how many
-// frames there were. A torn tail is cut off; damage before it is LOG_CORRUPT. (Invariant 7)
-func (l *Log) replay(ctx context.Context, from int64) (frames int, err error) {
+// A survey is what there is of the journal from the manifest's position on.
+type survey struct {
+	files []surveyed
+	old   []int64 // bases of files that are not needed any more
+	end   int64   // position after the last whole frame
+}
+
+// surveyed is a file of the journal.
+type surveyed struct {
+	base  int64
+	bytes int64 // of whole frames
+	torn  int64 // bytes after them; of the last file only
+	empty bool  // the last file, in which not even the header is whole: as power left it after a rotation
+}
+
+// survey reads the journal from the position on and changes nothing. A torn tail is noted; damage before it is
+// LOG_CORRUPT. (Invariant 7)
+func (l *Log) survey(ctx context.Context, from int64) (survey, error) {
+	v := survey{end: from}
 	bases, err := journalFiles(l.opt.FS, l.journal.dir)
 	if err != nil {
-		return 0, err
+		return v, err
 	}
-	pos := from
 	for i, base := range bases {
 		if base < from {
-			if err := remove(l.opt.FS.Remove, path.Join(l.journal.dir, journalName(base))); err != nil {
-				return frames, err
-			}
+			v.old = append(v.old, base)
 			continue
 		}
-		if base != pos {
+		if base != v.end {
 			break // a file is missing; said below
 		}
-		jr, ok, err := openJournal(l.opt.FS, l.journal.dir, base)
+		next := int64(-1)
+		if i+1 < len(bases) {
+			next = bases[i+1]
+		}
+		f, err := l.surveyFile(ctx, base, next)
+		if err != nil {
+			return v, err
+		}
+		v.files = append(v.files, f)
+		v.end = base + f.bytes
+	}
+	if n := len(bases); len(v.files) == 0 || bases[n-1] > v.files[len(v.files)-1].base {
+		return v, corrupt(path.Join(l.journal.dir, journalName(v.end)), 0, errors.New("the file is missing"))
+	}
+	return v, nil
+}
+
+// surveyFile reads the frames of one file. The next one begins at next; -1: there is none.
+func (l *Log) surveyFile(ctx context.Context, base, next int64) (f surveyed, err error) {
+	f.base = base
+	jr, ok, err := openJournal(l.opt.FS, l.journal.dir, base)
+	if err != nil {
+		return f, err
+	}
+	defer func() { err = errors.Join(err, jr.file.Close()) }()
+	if !ok {
+		if next < 0 && base > 0 && jr.bytes <= 0 {
+			f.empty = true
+			return f, nil
+		}
+		return f, corrupt(jr.name, 0, errors.New("bad header"))
+	}
+	if next >= 0 { // what is beyond was written by a process that had been replaced
+		jr.bytes = min(jr.bytes, next-base)
+	}
+	for {
+		if err := ctx.Err(); err != nil {
+			return f, err
+		}
+		_, ok, err := jr.next()
+		if err != nil {
+			return f, err
+		}
+		if !ok {
+			break
+		}
+	}
+	f.bytes = jr.at
+	damaged := next >= 0 && base+jr.at != next // a file was synced before the next one was begun
+	if next < 0 && jr.at < jr.bytes {
+		f.torn = jr.bytes - jr.at
+		if damaged, err = jr.syncedBeyond(); err != nil {
+			return f, err
+		}
+	}
+	if damaged {
+		return f, corrupt(jr.name, journalHeader+jr.at, errors.New("a frame that was durable is not whole"))
+	}
+	return f, nil
+}
+
+// replay applies the frames that the survey found, cuts off a torn tail, and goes on in another file: a process that was
+// replaced may still write to the last one. It returns how many frames there were.
+func (l *Log) replay(ctx context.Context, v survey) (frames int, err error) {
+	for _, base := range v.old {
+		if err := remove(l.opt.FS.Remove, path.Join(l.journal.dir, journalName(base))); err != nil {
+			return frames, err
+		}
+	}
+	for i := range v.files {
+		n, err := l.replayFile(ctx, &v.files[i], i == len(v.files)-1)
 		if err != nil {
 			return frames, err
 		}
-		last := i == len(bases)-1
-		n, err := l.replayFile(ctx, jr, ok, last)
-		if err != nil {
-			return frames, errors.Join(err, jr.file.Close())
-		}
 		frames += n
-		if !ok { // the file after a rotation that power cut short; frames were never in it
-			if err := jr.file.Close(); err != nil {
-				return frames, err
-			}
-			break
-		}
-		pos = base + jr.at
-		l.kept.Add(jr.at)
-		if l.journal.file != nil {
-			if err := l.journal.file.Close(); err != nil {
-				return frames, err
-			}
-		}
-		l.journal.file, l.journal.name, l.journal.base, l.journal.size = jr.file, jr.name, base, jr.at
 	}
-	if n := len(bases); l.journal.file == nil || bases[n-1] > pos {
-		return frames, corrupt(path.Join(l.journal.dir, journalName(pos)), 0, errors.New("the file is missing"))
-	}
-	l.journal.synced = pos
-	if n := len(bases); bases[n-1] != l.journal.base { // its header was torn
-		return frames, l.journal.create(pos)
-	}
-	return frames, nil
+	l.kept.Store(v.end - v.files[0].base)
+	return frames, l.journal.create(v.end)
 }
 
-// replayFile applies the frames of one file. whole says that its header is good.
-func (l *Log) replayFile(ctx context.Context, jr *journalReader, whole, last bool) (frames int, err error) {
-	if !whole {
-		if last && jr.base > 0 && jr.bytes <= 0 {
-			return 0, nil
-		}
-		return 0, corrupt(jr.name, 0, errors.New("bad header"))
+// replayFile applies the frames of one file.
+func (l *Log) replayFile(ctx context.Context, v *surveyed, last bool) (frames int, err error) {
+	if v.empty {
+		return 0, nil
 	}
-	for {
+	jr, _, err := openJournal(l.opt.FS, l.journal.dir, v.base)
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, jr.file.Close()) }()
+	for jr.at < v.bytes {
 		if err := ctx.Err(); err != nil {
 			return frames, err
 		}
 		f, ok, err := jr.next()
+		if err == nil && !ok {
+			err = corrupt(jr.name, journalHeader+jr.at, errors.New("a frame has changed while the log was opened"))
+		}
 		if err != nil {
 			return frames, err
-		}
-		if !ok {
-			break
 		}
 		if err := l.replayFrame(&f); err != nil {
 			if errors.Is(err, errNumbering) {
@@ -312,27 +400,18 @@ func (l *Log) replayFile(ctx context.Context, jr *journalReader, whole, last boo
 		}
 		frames++
 	}
-	if jr.at < jr.bytes {
-		damaged := !last
-		if last {
-			if damaged, err = jr.syncedBeyond(); err != nil {
-				return frames, err
-			}
-		}
-		if damaged {
-			return frames, corrupt(jr.name, journalHeader+jr.at, errors.New("a frame that was durable is not whole"))
-		}
-		l.opt.Logger.Info("cutting off the journal's torn tail", "file", jr.name, "at", journalHeader+jr.at, "bytes", jr.bytes-jr.at)
-		if err := jr.file.Truncate(journalHeader + jr.at); err != nil {
+	if !last {
+		return frames, nil
+	}
+	if v.torn > 0 {
+		l.opt.Logger.Info("cutting off the journal's torn tail", "file", jr.name, "at", journalHeader+v.bytes, "bytes", v.torn)
+		if err := jr.file.Truncate(journalHeader + v.bytes); err != nil {
 			return frames, err
 		}
 	}
-	if last {
-		// A process that was killed leaves frames that were written and never synced. Readers will see them: now they
-		// must stay. (Invariant 1)
-		return frames, jr.file.Sync()
-	}
-	return frames, nil
+	// A process that was killed leaves frames that were written and never synced. Readers will see them: now they must
+	// stay. (Invariant 1)
+	return frames, jr.file.Sync()
 }
 
 // replayFrame does again what a frame says.

@@ -2,7 +2,6 @@ package disk
 
 import (
 	"math"
-	"os"
 	"path"
 	"strconv"
 	"sync"
@@ -127,7 +126,7 @@ func (l *Log) stage(p *partition, data []byte, assign bool) error {
 		return err
 	}
 	p.staged = append(p.staged, run) // before the write, so that unstage finds a new segment
-	f, err := l.files.acquire(seg, os.O_CREATE)
+	f, err := l.files.acquire(seg, 0)
 	if err != nil {
 		return err
 	}
@@ -176,8 +175,7 @@ func (l *Log) newSegment(p *partition) (*segment, error) {
 		l.dirty.dirs[path.Join(l.opt.Dir, topicsDir)] = true
 	}
 	s := &segment{dir: p.dir, meta: segmentMeta{Base: p.next, First: p.next, Next: p.next, MaxTime: math.MinInt64}, indexed: -indexInterval}
-	// A file of the name can only be what an Append left that failed, or what recovery writes again.
-	if _, err := l.files.acquire(s, os.O_CREATE|os.O_TRUNC); err != nil {
+	if _, err := l.files.create(s, l.owned); err != nil {
 		return nil, err
 	}
 	l.files.release(s)

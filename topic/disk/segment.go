@@ -3,6 +3,8 @@ package disk
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path"
 	"slices"
 	"sync"
@@ -33,6 +35,7 @@ type segment struct {
 	meta   segmentMeta
 	sealed bool // another segment follows
 	saved  bool // sealed and whole in the manifest: compaction and retention may take it
+	excess bool // Open's: the file is longer than the manifest says
 
 	index     []indexEntry // ascending, for the bytes from indexFrom on
 	indexFrom int64
@@ -103,6 +106,22 @@ func (c *files) acquire(s *segment, flag int) (vfs.File, error) {
 		s.refs++
 	}
 	return s.file, nil
+}
+
+// create makes the segment's file, which must be new, and acquires it. A file of the name can only be what an Append or a
+// compaction left that failed, and goes, unless owned says that it may be another process's.
+func (c *files) create(s *segment, owned func() error) (vfs.File, error) {
+	f, err := c.acquire(s, os.O_CREATE|os.O_EXCL)
+	if !errors.Is(err, fs.ErrExist) {
+		return f, err
+	}
+	if err := owned(); err != nil {
+		return nil, err
+	}
+	if err := remove(c.fs.Remove, s.path()); err != nil {
+		return nil, err
+	}
+	return c.acquire(s, os.O_CREATE|os.O_EXCL)
 }
 
 func (c *files) release(s *segment) {

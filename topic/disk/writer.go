@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
 )
 
@@ -29,8 +30,8 @@ func (l *Log) write() error {
 		}
 		for len(group) > 0 {
 			switch group[0].kind {
-			case askCheckpoint:
-				l.forceCheckpoint(group[0].done)
+			case askCheckpoint, askClose:
+				l.forceCheckpoint(group[0].done, group[0].kind == askClose)
 				group = group[1:]
 				continue
 			case askSeal:
@@ -73,6 +74,9 @@ func groupSize(reqs []*request) int {
 func (l *Log) commit(group []*request) {
 	err := l.failure()
 	if err == nil {
+		err = l.mayWrite()
+	}
+	if err == nil {
 		err = l.journalRoom()
 	}
 	if err != nil {
@@ -101,9 +105,16 @@ func (l *Log) commit(group []*request) {
 		answer(group, err)
 		return
 	}
-	if err := l.journal.file.Sync(); err != nil {
+	if err = l.journal.file.Sync(); err != nil {
+		err = fmt.Errorf("sync %s: %w", l.journal.name, err)
+	} else {
+		// A process that was stopped for a while may find that it has been replaced, and that its successor did not
+		// see what it has just written. (Invariant 1)
+		err = l.owned()
+	}
+	if err != nil {
 		l.unstage()
-		answer(group, l.unsafe(fmt.Errorf("sync %s: %w", l.journal.name, err)))
+		answer(group, l.unsafe(err))
 		return
 	}
 	l.journal.size += size
@@ -115,6 +126,18 @@ func (l *Log) commit(group []*request) {
 	if l.kept.Load() >= l.opt.JournalBytes {
 		l.startCheckpoint()
 	}
+}
+
+// mayWrite fails if another process has taken over the log, for good, or if that can't be told.
+func (l *Log) mayWrite() error {
+	err := l.owned()
+	if fault.IsPermanent(err) {
+		return l.unsafe(err)
+	}
+	if err != nil {
+		return notWritten(err)
+	}
+	return nil
 }
 
 func answer(group []*request, err error) {
