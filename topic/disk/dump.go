@@ -224,7 +224,7 @@ func DumpFile(ctx context.Context, fsys vfs.FS, name string, visit func(*Place) 
 		own = visit(p)
 		return own
 	}
-	s, _, err := walkFile(ctx, fsys, path.Dir(name), base, true, func(jr *journalReader, f *frame) error {
+	s, _, err := walkFile(ctx, fsys, path.Dir(name), base, -1, func(jr *journalReader, f *frame) error {
 		return d.frame(jr, f, func(uint32) string { return "" })
 	})
 	if own != nil {

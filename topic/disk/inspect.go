@@ -290,7 +290,11 @@ func walkJournal(ctx context.Context, fsys vfs.FS, dir string, from int64, visit
 		if base != pos {
 			break // a file is missing; said below
 		}
-		state, end, err := walkFile(ctx, fsys, dir, base, i == len(bases)-1, visit)
+		next := int64(-1)
+		if i+1 < len(bases) {
+			next = bases[i+1]
+		}
+		state, end, err := walkFile(ctx, fsys, dir, base, next, visit)
 		if err != nil {
 			return files, err
 		}
@@ -307,8 +311,9 @@ func walkJournal(ctx context.Context, fsys vfs.FS, dir string, from int64, visit
 	return files, nil
 }
 
-// walkFile is walkJournal for the file that begins at base. end is the position after its last whole frame.
-func walkFile(ctx context.Context, fsys vfs.FS, dir string, base int64, last bool, visit func(*journalReader, *frame) error) (s journalState, end int64, err error) {
+// walkFile is walkJournal for the file that begins at base; the one after it begins at next, -1 if there is none. end is
+// the position after its last whole frame.
+func walkFile(ctx context.Context, fsys vfs.FS, dir string, base, next int64, visit func(*journalReader, *frame) error) (s journalState, end int64, err error) {
 	s.name = path.Join(dir, journalName(base))
 	jr, whole, err := openJournal(fsys, dir, base)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -320,11 +325,14 @@ func walkFile(ctx context.Context, fsys vfs.FS, dir string, base int64, last boo
 	}
 	defer func() { err = errors.Join(err, jr.file.Close()) }()
 	if !whole {
-		if !last || base == 0 || jr.bytes > 0 {
+		if next >= 0 || base == 0 || jr.bytes > 0 {
 			s.err = corrupt(s.name, 0, errors.New("bad header"))
 		}
 		s.torn = journalHeader + jr.bytes
 		return s, base, nil
+	}
+	if next >= 0 { // what is beyond is not part of the journal
+		jr.bytes = min(jr.bytes, next-base)
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -347,16 +355,15 @@ func walkFile(ctx context.Context, fsys vfs.FS, dir string, base int64, last boo
 		s.frames++
 		s.bytes = jr.at
 	}
-	if s.torn = jr.bytes - jr.at; s.torn > 0 {
-		damaged := !last
-		if last {
-			if damaged, err = jr.syncedBeyond(); err != nil {
-				return s, base, err
-			}
+	damaged := next >= 0 && base+jr.at != next
+	if next < 0 && jr.at < jr.bytes {
+		s.torn = jr.bytes - jr.at
+		if damaged, err = jr.syncedBeyond(); err != nil {
+			return s, base, err
 		}
-		if damaged {
-			s.err = corrupt(s.name, journalHeader+jr.at, errors.New("a frame that was durable is not whole"))
-		}
+	}
+	if damaged {
+		s.err = corrupt(s.name, journalHeader+jr.at, errors.New("a frame that was durable is not whole"))
 	}
 	return s, base + jr.at, nil
 }

@@ -29,7 +29,11 @@ func (s *salvage) copyJournal(ctx context.Context, from int64) error {
 		if base != pos && !s.blind {
 			s.gap(name, fmt.Sprintf("the journal from position %d to here is missing", pos))
 		}
-		if pos, err = s.copyJournalFile(ctx, dir, base, i == len(bases)-1); err != nil {
+		next := int64(-1)
+		if i+1 < len(bases) {
+			next = bases[i+1]
+		}
+		if pos, err = s.copyJournalFile(ctx, dir, base, next); err != nil {
 			return err
 		}
 	}
@@ -54,8 +58,9 @@ func (s *salvage) gap(file, cause string) {
 	s.report.Lost = append(s.report.Lost, Lost{To: math.MaxInt64, File: file, Cause: cause + ": whatever of it segments don't have is lost"})
 }
 
-// copyJournalFile copies the whole frames of the file that begins at base and returns the position of its end.
-func (s *salvage) copyJournalFile(ctx context.Context, dir string, base int64, last bool) (end int64, err error) {
+// copyJournalFile copies the whole frames of the file that begins at base, up to where the next one begins, -1 if there is
+// none, and returns the position of its end.
+func (s *salvage) copyJournalFile(ctx context.Context, dir string, base, next int64) (end int64, err error) {
 	name := path.Join(dir, journalName(base))
 	jr, _, err := openJournal(s.fs, dir, base) // each frame says where it is, so a damaged header does not matter
 	if err != nil {
@@ -64,6 +69,9 @@ func (s *salvage) copyJournalFile(ctx context.Context, dir string, base int64, l
 	defer func() { err = errors.Join(err, jr.file.Close()) }()
 	if jr.bytes < 0 && s.journal {
 		s.gap(name, "the file ends within its header")
+	}
+	if next >= 0 {
+		jr.bytes = min(jr.bytes, next-base)
 	}
 	for {
 		if err := ctx.Err(); err != nil {
@@ -82,8 +90,8 @@ func (s *salvage) copyJournalFile(ctx context.Context, dir string, base int64, l
 		if jr.at >= jr.bytes {
 			return base + max(jr.bytes, 0), nil
 		}
-		damaged := !last
-		if last {
+		damaged := next >= 0
+		if !damaged {
 			if damaged, err = jr.syncedBeyond(); err != nil {
 				return base, err
 			}
