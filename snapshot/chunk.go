@@ -15,18 +15,39 @@ const evicted change.Op = 0
 // Invariant of an open chunk: a row that is not evicted is the state of its key after the last event of that key that
 // was delivered and that the window did not see; if there was none, it is what the snapshot saw.
 type chunk struct {
-	state  *tableState
-	table  *change.Table // the structure under which it was read
-	window Window
-	batch  *change.Batch // the rows, in key order
-	index  index
-	after  []byte // key of the last row read; own memory, nil if there are no rows
-	read   int64  // rows read
-	last   bool   // the table ends here
-	passed bool   // the stream is past the window
-	sent   int    // rows given to the reader, counted in batch.Events
-	packed bool   // evicted rows were taken out: sending has begun
-	all    bool   // every row was sent; a chunk of a table without a key stays open until passed
+	state   *tableState
+	table   *change.Table // the structure under which it was read
+	window  Window
+	batch   *change.Batch // the rows
+	index   index
+	place   uint64 // chunks are sent in the order of their places
+	after   []byte // the cursor behind it; own memory, nil if it is not known
+	read    int64  // rows read
+	last    bool   // the table ends here
+	passed  bool   // the stream is past the window
+	sent    int    // rows given to the reader, counted in batch.Events
+	counted int64  // rows that are in the table's count already
+	packed  bool   // evicted rows were taken out: sending has begun
+	all     bool   // every row was sent; a chunk of a table without a key stays open until passed
+
+	reading Reading // of a table without a key: where the next rows come from; nil: there are no more
+	ghosts  bool    // not rows but deletes of keys that the log has and the table has not
+	next    []byte  // ghosts: the cursor behind it
+}
+
+// byKey reports whether the place up to which rows were sent is the key of the last one.
+func (c *chunk) byKey() bool {
+	_, cursored := c.window.(Cursored)
+	return !c.ghosts && !cursored
+}
+
+func (c *chunk) closeReading() error {
+	if c.reading == nil {
+		return nil
+	}
+	err := c.reading.Close()
+	c.reading = nil
+	return err
 }
 
 // find returns the row of a key, nil if the chunk has none (any more).
@@ -71,7 +92,7 @@ func (c *chunk) overlay(e *change.Event) {
 	if row == nil {
 		return
 	}
-	if e.Op != change.OpUpdate || e.After == nil {
+	if e.Op != change.OpUpdate || e.After == nil || c.ghosts {
 		row.Op = evicted
 		return
 	}

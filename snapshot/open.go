@@ -1,6 +1,7 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -13,7 +14,7 @@ import (
 	"github.com/tailrace/tailrace/source"
 )
 
-// Open opens the source's stream at from and, where the configuration and the progress in from ask for it, weaves the
+// Open opens the source's stream at from and, where the configuration, the progress in from or a signal asks for it, weaves the
 // rows that exist already into it. The stream is opened first, so that nothing is missed between the two.
 //
 // The positions of the stream are the source's own JSON objects with one member more, "snapshot", which holds the
@@ -21,17 +22,17 @@ import (
 // count as copied, as in Debezium, and only tables that come later are copied.
 //
 // Open blocks until the source has accepted the position and told its tables. The stream is used as source.Stream
-// says; closing it joins the goroutine that reads chunks. It does not close src.
+// says; closing it joins the goroutines that read chunks. It does not close src.
 func Open(ctx context.Context, src source.Source, from change.Position, o Options) (source.Stream, error) {
 	pr, known, err := parseProgress(from)
 	if err != nil {
 		return nil, err
 	}
-	if o.Config.Mode == "initial_only" && pr.Completed {
+	if o.Config.only() && pr.Completed {
 		return finished{}, nil
 	}
 	inner, err := src.Stream(ctx, from)
-	startOver := err != nil && o.Config.Mode == "when_needed" && gap(err) && len(from) > 0
+	startOver := err != nil && o.Config.restarts() && gap(err) && len(from) > 0
 	if startOver {
 		logger(o).Warn("stored position can't be served any more; copying all tables again", "reason", err)
 		from, pr, known = nil, progress{}, false
@@ -40,88 +41,144 @@ func Open(ctx context.Context, src source.Source, from change.Position, o Option
 	if err != nil {
 		return nil, err
 	}
-	s, err := open(ctx, src, inner, from, pr, known, o)
+	w, err := open(ctx, src, inner, from, pr, known, o)
 	if err != nil {
 		inner.Close()
 		return nil, err
 	}
-	if w, ok := s.(*weave); ok && startOver {
-		w.resets = slices.Clone(w.tables)
+	if startOver {
+		for _, t := range w.tables {
+			if o.Keys == nil || t.keyless() { // else what is gone is swept out of the log after the copy
+				w.resets = append(w.resets, t)
+			}
+		}
 	}
-	return s, nil
+	return w, nil
 }
 
-func open(ctx context.Context, src source.Source, inner source.Stream, from change.Position, pr progress, known bool, o Options) (source.Stream, error) {
-	sc, ok := src.(Scanner)
-	fetcher, _ := src.(Fetcher)
-	if !ok || !o.Config.copies() {
-		if !known && fetcher == nil {
-			return inner, nil
-		}
-		return carry(inner, fetcher, from)
+func open(ctx context.Context, src source.Source, inner source.Stream, from change.Position, pr progress, known bool, o Options) (*weave, error) {
+	w := &weave{inner: inner, log: logger(o), now: o.Now, o: o, maxRows: o.MaxBatch, prompt: func() {}, had: pr.Tables, paused: pr.Paused,
+		resumed: len(from) > 0, byName: map[change.TableName]*tableState{}, byTable: map[*change.Table]*tableState{},
+		met: map[change.TableName]bool{}, notes: newNotes(&o.Config)}
+	w.scanner, _ = src.(Scanner)
+	w.divider, _ = src.(Divider)
+	w.fetcher, _ = src.(Fetcher)
+	if p, ok := inner.(source.Prompter); ok {
+		w.prompt = p.Prompt
 	}
-	w := &weave{inner: inner, scanner: sc, log: logger(o), now: o.Now, report: o.Report, maxRows: o.MaxBatch,
-		limit: o.Config.rows(), only: o.Config.Mode == "initial_only",
-		byName: map[change.TableName]*tableState{}, byTable: map[*change.Table]*tableState{}}
 	if w.now == nil {
 		w.now = time.Now
 	}
 	if w.maxRows <= 0 {
 		w.maxRows = batchRows
 	}
-	w.fetcher = fetcher
 	w.started = w.now()
 	if o.Config.Mode == "always" && (pr.Completed || !known) {
-		pr, known = progress{}, true // begin again
+		w.had, known = nil, true // begin again
 	}
-	foreign := len(from) > 0 && !known
-	if err := w.plan(ctx, pr, foreign, len(from) > 0, o.Config); err != nil {
+	w.foreign = len(from) > 0 && !known
+	if err := w.plan(ctx, from, pr); err != nil {
 		return nil, err
 	}
-	prompt := func() {}
-	if p, ok := inner.(source.Prompter); ok {
-		prompt = p.Prompt
+	o.Signals.attach(w.prompt)
+	if w.foreign && w.planned {
+		w.prompt() // a position with the progress replaces the foreign one soon
 	}
-	w.reader = startReader(ctx, sc, prompt)
-	w.progressed()
 	return w, nil
 }
 
-// plan decides which tables are copied and from where on.
-func (w *weave) plan(ctx context.Context, pr progress, foreign, resumed bool, c Config) error {
+// plan decides which tables are copied and from where on. Where the mode copies nothing and no signal does, the progress that the
+// position has is carried along, so that a finished copy does not start again when the mode is changed back.
+func (w *weave) plan(ctx context.Context, from change.Position, pr progress) error {
+	busy := pr.Paused
+	for _, t := range pr.Tables {
+		busy = busy || t.Job != nil
+	}
+	if w.scanner == nil || !w.o.Config.copies() && !busy {
+		var outer struct {
+			Snapshot json.RawMessage `json:"snapshot"`
+		}
+		if len(from) == 0 {
+			return nil
+		}
+		if err := json.Unmarshal(from, &outer); err != nil {
+			return fmt.Errorf("snapshot: position: %w", err)
+		}
+		if outer.Snapshot != nil {
+			w.suffix = append([]byte(`,"`+member+`":`), outer.Snapshot...)
+		}
+		return nil
+	}
+	if err := w.refresh(ctx); err != nil {
+		return err
+	}
+	w.progressed()
+	w.dirty = false
+	return nil
+}
+
+// refresh takes tables that are new into the copy.
+func (w *weave) refresh(ctx context.Context) error {
 	tables, err := w.scanner.Tables(ctx)
 	if err != nil {
 		return fmt.Errorf("snapshot: tables: %w", err)
 	}
-	est, _ := w.scanner.(Estimator)
 	for _, table := range tables {
-		name := table.Name.String()
-		if !c.Include.Empty() && !c.Include.Match(name) {
-			continue
-		}
-		had := pr.Tables[name]
-		t := &tableState{name: name, table: table, rows: had.Rows, done: had.Done || foreign, estimate: -1,
-			limit: min(firstRows, w.limit), touched: resumed}
-		if len(had.After) > 0 && !t.done && !t.keyless() && validKey(table, had.After) {
-			t.after = had.After
-		} else if !t.done {
-			t.rows = 0
-		}
-		t.cursor, t.ended = t.after, t.done
-		w.announced = w.announced || t.rows > 0
-		if est != nil && !t.done {
-			if n, err := est.Estimate(ctx, table); err == nil {
-				t.estimate = n
-			} else if ctx.Err() != nil {
-				return ctx.Err()
-			} else {
-				w.log.Warn("no estimate of a table's rows", "table", name, "err", err)
+		t := w.byName[table.Name]
+		if t == nil {
+			if t, err = w.admit(ctx, table); err != nil {
+				return err
 			}
+			w.tables = append(w.tables, t)
+			w.byName[table.Name] = t
+			clear(w.byTable)
+		} else if t.over() {
+			t.table = table
 		}
-		w.tables = append(w.tables, t)
-		w.byName[table.Name] = t
+	}
+	w.planned = true
+	if n := w.o.Config.Order; n == "ascending" || n == "descending" {
+		slices.SortStableFunc(w.tables, func(a, b *tableState) int {
+			if n == "descending" {
+				a, b = b, a
+			}
+			return cmp.Compare(a.estimate, b.estimate)
+		})
 	}
 	return nil
+}
+
+// admit makes the state of a table that the copy did not know, with the progress that the position has of it.
+func (w *weave) admit(ctx context.Context, table *change.Table) (*tableState, error) {
+	name := table.Name.String()
+	had := w.had[name]
+	c := &w.o.Config
+	wanted := c.copies() && (c.Include.Empty() || c.Include.Match(name))
+	t := &tableState{name: name, table: table, rows: had.Rows, estimate: -1, limit: min(firstRows, c.rows(had.Job != nil)),
+		done: had.Job == nil && (had.Done || w.foreign && !w.planned), stopped: had.Stopped, job: had.Job, mark: had.Mark, sweep: had.Sweep, touched: w.resumed}
+	t.held = !wanted && !t.done && t.job == nil
+	if t.job != nil {
+		w.jobs = max(w.jobs, t.job.Seq)
+	}
+	if len(had.After) > 0 && !t.done && !t.keyless() && (w.divider != nil || t.selected(w) || validKey(table, had.After)) {
+		t.after = had.After
+	} else if !t.done && !t.held && t.sweep == nil {
+		t.rows = 0
+	}
+	t.cursor, t.ended = t.after, t.done || t.sweep != nil
+	w.announced = w.announced || t.rows > 0
+	if est, ok := w.scanner.(Estimator); ok && !t.over() {
+		n, err := est.Estimate(ctx, table)
+		switch {
+		case err == nil:
+			t.estimate = n
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		default:
+			w.log.Warn("no estimate of a table's rows", "table", name, "err", err)
+		}
+	}
+	return t, nil
 }
 
 // validKey reports whether key can be a key of the table as it is now; if not, its copy begins anew.
@@ -145,25 +202,6 @@ func logger(o Options) *slog.Logger {
 		return o.Logger
 	}
 	return slog.New(slog.DiscardHandler)
-}
-
-// carry keeps the progress that a position has while the mode copies nothing, so that a finished copy does not start
-// again when the mode is changed back.
-func carry(inner source.Stream, fetcher Fetcher, from change.Position) (source.Stream, error) {
-	w := &weave{inner: inner, fetcher: fetcher}
-	if len(from) == 0 {
-		return w, nil
-	}
-	var outer struct {
-		Snapshot json.RawMessage `json:"snapshot"`
-	}
-	if err := json.Unmarshal(from, &outer); err != nil {
-		return nil, fmt.Errorf("snapshot: position: %w", err)
-	}
-	if outer.Snapshot != nil {
-		w.suffix = append([]byte(`,"`+member+`":`), outer.Snapshot...)
-	}
-	return w, nil
 }
 
 // finished is the stream of a connector that has nothing left to do.

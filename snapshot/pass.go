@@ -7,10 +7,44 @@ import (
 	"github.com/tailrace/tailrace/change"
 )
 
+// watch looks for signals and for tables that are new to the copy.
+func (w *weave) watch(ctx context.Context, b *change.Batch) error {
+	var last *change.Table
+	for i := range b.Events {
+		e := &b.Events[i]
+		if e.Table == nil || e.Raw != nil || e.Table == last && !w.signals.here {
+			continue
+		}
+		if e.Table != last {
+			last, w.signals.here = e.Table, w.o.Config.SignalTable != "" && e.Table.Name.String() == w.o.Config.SignalTable
+			if err := w.meet(ctx, e.Table); err != nil {
+				return err
+			}
+		}
+		if w.signals.here && e.Op == change.OpCreate {
+			if s, ok := signalOf(e); ok {
+				if err := w.apply(ctx, s); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// meet begins the copy of a table that the stream shows for the first time: it has come into the publication while the
+// connector runs.
+func (w *weave) meet(ctx context.Context, t *change.Table) error {
+	if w.scanner == nil || !w.o.Config.copies() || w.stateOf(t) != nil || w.met[t.Name] {
+		return nil
+	}
+	w.met[t.Name] = true
+	return w.refresh(ctx)
+}
+
 // pass judges a batch of the stream by the chunks that are open or being read, and corrects both. See the proof in the
 // package comment.
 func (w *weave) pass(ctx context.Context, b *change.Batch) error {
-	w.origin = b.Origin
 	w.prependResets(b)
 	dropped := false
 	for i := range b.Events {
@@ -19,9 +53,10 @@ func (w *weave) pass(ctx context.Context, b *change.Batch) error {
 			continue
 		}
 		t := w.stateOf(e.Table)
-		if t == nil || t.done {
+		if t == nil || t.over() {
 			continue
 		}
+		w.events++
 		t.touched, t.topic = true, e.Topic
 		w.remember(e)
 		torn := i+1 < len(b.Events) && tornPair(e, &b.Events[i+1])
@@ -34,13 +69,30 @@ func (w *weave) pass(ctx context.Context, b *change.Batch) error {
 		}
 		if drop {
 			e.Op, dropped = evicted, true
+		} else if err := w.mendLoose(ctx, t, e, b); err != nil {
+			return err
 		}
 	}
 	if dropped {
 		dropEvicted(b)
 	}
-	w.resume = append(w.resume[:0], b.Resume...)
-	w.retire()
+	return w.retire(b.Resume)
+}
+
+// mendLoose completes an update of a row that no open chunk holds: it may have moved from a piece that is to be read into one
+// that was read, so that no chunk would ever hold it.
+func (w *weave) mendLoose(ctx context.Context, t *tableState, e *change.Event, b *change.Batch) error {
+	if !t.loose || w.fetcher == nil || e.Op != change.OpUpdate || e.After == nil || e.After.Complete() || t.over() {
+		return nil
+	}
+	row, asked, err := w.fetch(ctx, e, b)
+	if err != nil {
+		return fmt.Errorf("unchanged columns of a row of %s: %w", t.name, err)
+	}
+	complete(e.After, row, b)
+	if !asked { // the table has another structure by now
+		w.again(t)
+	}
 	return nil
 }
 
@@ -60,7 +112,7 @@ func (w *weave) stateOf(t *change.Table) *tableState {
 	return s
 }
 
-// remember notes the event's transaction until a window has seen it. A database may log and send a commit before its
+// remember notes the event's transaction until the windows have seen it. A database may log and send a commit before its
 // snapshots see it; a chunk read in that moment would be older than what was delivered.
 func (w *weave) remember(e *change.Event) {
 	if n := len(w.unproven); n > 0 {
@@ -68,24 +120,31 @@ func (w *weave) remember(e *change.Event) {
 			return
 		}
 	}
-	if w.latest != nil && w.latest.Side(e) == Before {
+	if w.latest != nil && w.latest.Side(e) == Before && len(w.flights) == 0 {
 		return
 	}
-	w.unproven = append(w.unproven, ref{e.Txn, e.LSN, e.PrevLSN, e.Commit})
+	w.unproven = append(w.unproven, ref{w.seq, e.Txn, e.LSN, e.PrevLSN, e.Commit})
+	w.seq++
 }
 
-// note keeps e for the chunk that is being read from its table. Where its memory is used up, or only the chunk can make
-// the other half of a key change whole, it waits for the chunk instead. (Invariant 8)
+// note keeps e for the chunks that are being read from its table. Where the memory of one is used up, or only the chunk can
+// make the other half of a key change whole, it waits for the chunk instead. (Invariant 8)
 func (w *weave) note(ctx context.Context, t *tableState, e *change.Event, torn bool) error {
-	f := w.flight
-	if f == nil || f.state != t {
-		return nil
+	for i := 0; i < len(w.flights); i++ {
+		f := w.flights[i]
+		switch {
+		case f.state != t || f.stale || f.noted == w.events:
+		case !f.full(len(w.unproven)) && (!torn || w.fetcher != nil):
+			f.record(e)
+			f.noted = w.events
+		default:
+			if err := w.await(ctx, f); err != nil {
+				return err
+			}
+			i = -1 // others may have landed too, or have begun
+		}
 	}
-	if !f.full(len(w.unproven)) && (!torn || w.fetcher != nil) {
-		f.record(e)
-		return nil
-	}
-	return w.await(ctx)
+	return nil
 }
 
 // judge corrects the open chunks of t by event i of b, and the event by them. It reports whether the event is to be
@@ -118,9 +177,9 @@ func (w *weave) judge(ctx context.Context, t *tableState, b *change.Batch, i int
 		if row == nil {
 			continue
 		}
-		if e.Op == change.OpUpdate {
+		if e.Op == change.OpUpdate && !c.ghosts {
 			complete(e.After, row.After, b)
-		} else if torn {
+		} else if torn && !c.ghosts {
 			complete(b.Events[i+1].After, row.After, b)
 		}
 		row.Op = evicted
@@ -137,7 +196,7 @@ func (w *weave) mend(ctx context.Context, b *change.Batch) error {
 		if e.Op != change.OpCreate || e.Raw != nil || !tornPair(&b.Events[i-1], e) {
 			continue
 		}
-		row, err := w.fetch(ctx, e, b)
+		row, _, err := w.fetch(ctx, e, b)
 		if err != nil {
 			return fmt.Errorf("unchanged columns of a row of %s under its new key: %w", e.Table.Name, err)
 		}
@@ -146,18 +205,19 @@ func (w *weave) mend(ctx context.Context, b *change.Batch) error {
 	return nil
 }
 
-// fetch reads the row of e, not as it was before e: it waits until e's transaction is visible.
-func (w *weave) fetch(ctx context.Context, e *change.Event, b *change.Batch) (change.Row, error) {
+// fetch reads the row of e, not as it was before e: it waits until e's transaction is visible. asked is false if the row can't
+// be asked for.
+func (w *weave) fetch(ctx context.Context, e *change.Event, b *change.Batch) (row change.Row, asked bool, err error) {
 	for pause := firstRetry; ; pause = min(2*pause, longestRetry) {
 		row, win, err := w.fetcher.Fetch(ctx, e.Table, e.Key, b)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if win == nil || win.Side(e) == Before {
-			return row, nil
+			return row, win != nil, nil
 		}
 		if !sleep(ctx, pause) {
-			return nil, ctx.Err()
+			return nil, false, ctx.Err()
 		}
 	}
 }
@@ -176,23 +236,23 @@ func dropEvicted(b *change.Batch) {
 }
 
 // retire finishes chunks that the stream has passed and of which nothing is left to send.
-func (w *weave) retire() {
-	for len(w.open) > 0 {
-		c := w.open[0]
-		if !c.passed && !c.window.Passed(w.resume) {
-			return
+func (w *weave) retire(at change.Position) error {
+	for {
+		c := w.head()
+		if c == nil || !c.passed && !c.window.Passed(at) {
+			return nil
 		}
 		c.passed = true
 		if c.state.keyless() {
 			if !c.all {
-				return
+				return nil
 			}
 		} else {
 			if !c.packed {
 				c.pack()
 			}
 			if c.sent < len(c.batch.Events) {
-				return
+				return nil
 			}
 		}
 		w.finish(c)

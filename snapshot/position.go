@@ -21,12 +21,26 @@ const member = "snapshot"
 type progress struct {
 	Tables    map[string]tableProgress `json:"tables"`
 	Completed bool                     `json:"completed"`
+	Paused    bool                     `json:"paused"`
 }
 
 type tableProgress struct {
-	After []byte `json:"after,omitempty"` // key of the last row that is in the log; encoding/json writes base64
-	Rows  int64  `json:"rows,omitempty"`  // rows read, those that the stream overtook included
-	Done  bool   `json:"done,omitempty"`
+	After   []byte          `json:"after,omitempty"` // the cursor (by default a key) up to which rows are in the log; encoding/json writes base64
+	Rows    int64           `json:"rows,omitempty"`  // rows read, those that the stream overtook included
+	Done    bool            `json:"done,omitempty"`
+	Stopped bool            `json:"stopped,omitempty"` // done, and not to its end
+	Job     *job            `json:"job,omitempty"`
+	Mark    json.RawMessage `json:"mark,omitempty"`  // where the table's topic ended before its copy
+	Sweep   []byte          `json:"sweep,omitempty"` // not nil: all rows were copied, and the log was swept up to here
+}
+
+// A job is what an execute-snapshot signal asks for of one table.
+type job struct {
+	ID        string `json:"id"`
+	Type      string `json:"type"` // incremental or blocking
+	Filter    string `json:"filter,omitempty"`
+	Surrogate string `json:"surrogate,omitempty"`
+	Seq       int64  `json:"seq"` // jobs are done in this order
 }
 
 // parseProgress takes the progress out of a position. ok is false when the position has none.
@@ -48,11 +62,11 @@ func parseProgress(p change.Position) (pr progress, ok bool, err error) {
 }
 
 // appendProgress appends the member with the progress of all tables in their order, comma first.
-func appendProgress(dst []byte, tables []*tableState, completed bool) []byte {
+func appendProgress(dst []byte, tables []*tableState, completed, paused bool) []byte {
 	dst = append(dst, `,"`+member+`":{"tables":{`...)
 	first := true
 	for _, t := range tables {
-		if !t.done && t.after == nil && t.rows == 0 {
+		if !t.done && t.after == nil && t.rows == 0 && t.job == nil && t.sweep == nil && t.mark == nil {
 			continue
 		}
 		if !first {
@@ -61,18 +75,42 @@ func appendProgress(dst []byte, tables []*tableState, completed bool) []byte {
 		first = false
 		name, _ := json.Marshal(t.name) // a string always marshals
 		dst = append(append(dst, name...), ':', '{')
-		if t.after != nil && !t.done {
-			dst = append(dst, `"after":"`...)
-			dst = base64.StdEncoding.AppendEncode(dst, t.after)
-			dst = append(dst, `",`...)
-		}
-		dst = fmt.Appendf(dst, `"rows":%d`, t.rows)
-		if t.done {
-			dst = append(dst, `,"done":true`...)
-		}
-		dst = append(dst, '}')
+		dst = append(t.append(dst), '}')
 	}
-	return fmt.Appendf(dst, `},"completed":%t}`, completed)
+	dst = fmt.Appendf(dst, `},"completed":%t`, completed)
+	if paused {
+		dst = append(dst, `,"paused":true`...)
+	}
+	return append(dst, '}')
+}
+
+// append appends the members of a table's progress.
+func (t *tableState) append(dst []byte) []byte {
+	if t.after != nil && !t.done {
+		dst = append(dst, `"after":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, t.after)
+		dst = append(dst, `",`...)
+	}
+	dst = fmt.Appendf(dst, `"rows":%d`, t.rows)
+	if t.done {
+		dst = append(dst, `,"done":true`...)
+	}
+	if t.stopped {
+		dst = append(dst, `,"stopped":true`...)
+	}
+	if t.job != nil {
+		text, _ := json.Marshal(t.job) // strings and a number always marshal
+		dst = append(append(dst, `,"job":`...), text...)
+	}
+	if t.mark != nil {
+		dst = append(append(dst, `,"mark":`...), t.mark...)
+	}
+	if t.sweep != nil {
+		dst = append(dst, `,"sweep":"`...)
+		dst = base64.StdEncoding.AppendEncode(dst, t.sweep)
+		dst = append(dst, '"')
+	}
+	return dst
 }
 
 // join returns the source's position with our member added, if there is one. The result is fresh memory: positions outlive batches.

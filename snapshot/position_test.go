@@ -21,7 +21,7 @@ func FuzzPosition(f *testing.F) {
 			t.Fatalf("an empty position: %v", err)
 		}
 		tables := []*tableState{{name: name, after: after, rows: rows}, {name: "public.z", rows: 1, done: true}}
-		p, err := join(inner, appendProgress(nil, tables, false))
+		p, err := join(inner, appendProgress(nil, tables, false, false))
 		if err != nil || !json.Valid(inner) || bytes.Contains(inner, []byte("napshot")) || bytes.Contains(inner, []byte(`\u`)) {
 			return
 		}

@@ -13,13 +13,17 @@ const (
 	Waiting State = "waiting" // not begun
 	Copying State = "copying"
 	Done    State = "done"
+	Stopped State = "stopped" // a signal ended it
+	Failed  State = "failed"  // Reason says why; the next start of the connector tries again
 )
 
 // Progress is the state of a whole copy at one moment. It shares no memory with the weave.
 type Progress struct {
 	Tables    []TableProgress // in copy order
 	Started   time.Time       // when this run began or continued the copy
+	Copied    int64           // rows copied in this run
 	Completed bool
+	Paused    bool
 }
 
 // TableProgress is the state of one table's copy.
@@ -28,6 +32,9 @@ type TableProgress struct {
 	Rows      int64 // rows copied so far, in this run and those before it
 	Estimated int64 // about how many rows there are; -1: not known
 	State     State
+	Reason    string // why it has failed
+	Signal    string // the id of the signal that asked for it; empty: it is part of the initial copy
+	Chunks    int64  // chunks sent in this run
 }
 
 // Rows returns the rows copied and the rows there are in all, -1 if a table's number is not known.
@@ -47,4 +54,14 @@ func (p Progress) Rows() (done, total int64) {
 		}
 	}
 	return done, total
+}
+
+// Left estimates how long the rest of the copy takes, by the rows copied in this run up to now; false if that is not known.
+func (p Progress) Left(now time.Time) (time.Duration, bool) {
+	done, total := p.Rows()
+	took := now.Sub(p.Started)
+	if total < 0 || p.Copied == 0 || took <= 0 || p.Completed {
+		return 0, p.Completed
+	}
+	return time.Duration(float64(took) / float64(p.Copied) * float64(max(0, total-done))), true
 }

@@ -19,17 +19,46 @@ func (w *weave) restructure(ctx context.Context, t *tableState) error {
 		if now.Name != t.table.Name {
 			continue
 		}
-		if !sameKey(t.table, now) {
-			t.after, t.rows = nil, 0
-		}
+		same := sameKey(t.table, now)
 		t.table = now
-		t.cursor, t.ended = t.after, false
+		if !same {
+			w.again(t)
+		}
 		return nil
 	}
 	w.log.Warn("table is gone before its copy was complete", "table", t.name)
-	t.ended, t.done = true, true
+	w.end(t)
+	w.notes.scanned(w, t, "GONE")
 	w.progressed()
 	return nil
+}
+
+// again begins the copy of a table anew. A table for which that never ends fails.
+func (w *weave) again(t *tableState) {
+	w.discard(t)
+	t.after, t.cursor, t.rows, t.sweep = nil, nil, 0, nil
+	t.limit = min(t.limit, firstRows)
+	if t.restarts++; t.restarts > mostRestarts {
+		w.fail(t, fmt.Errorf("its copy had to begin anew %d times: %w", mostRestarts, ErrTable))
+	}
+}
+
+// end takes a table out of the copy.
+func (w *weave) end(t *tableState) {
+	t.cursor, t.ended, t.done, t.job, t.mark, t.sweep = nil, true, true, nil, nil, nil
+}
+
+// fail ends the copy of one table for this run; all others go on. A later start of the connector tries again, unless the table was
+// copied for a signal.
+func (w *weave) fail(t *tableState, err error) {
+	w.discard(t)
+	t.failed = err.Error()
+	w.log.Error("copy of a table has failed; everything else goes on", "table", t.name, "error", err)
+	w.notes.scanned(w, t, "SQL_EXCEPTION")
+	if t.job != nil {
+		w.end(t)
+	}
+	w.progressed()
 }
 
 func sameKey(a, b *change.Table) bool {
@@ -50,14 +79,23 @@ func (w *weave) discard(t *tableState) {
 	kept := w.open[:0]
 	for _, c := range w.open {
 		if c.state == t {
+			if err := c.closeReading(); err != nil {
+				w.log.Warn("end of a read", "table", t.name, "error", err)
+			}
 			w.free = append(w.free, c.batch)
 		} else {
 			kept = append(kept, c)
 		}
 	}
 	w.open = kept
-	if w.flight != nil && w.flight.state == t {
-		w.flight.stale = true
+	for _, f := range w.flights {
+		if f.state == t {
+			f.stale = true
+		}
 	}
+	t.rest, t.busy = nil, false
 	t.cursor, t.ended = t.after, false
+	if t.sweep != nil {
+		t.ended = true
+	}
 }

@@ -17,13 +17,21 @@ const (
 
 // A flight is a chunk being read, with what the stream delivered meanwhile.
 type flight struct {
-	state *tableState
-	chunk *chunk
-	limit int
-	retry time.Duration // the pause before this try; 0: the first
-	stale bool          // the result is to be thrown away
-	seen  int           // len(weave.unproven) when the read began
-	log   *change.Batch // events of the table that were delivered while the read ran, rows only where needed
+	state  *tableState
+	chunk  *chunk
+	part   part
+	limit  int
+	begun  time.Time
+	retry  time.Duration // the pause before this try; 0: the first
+	stale  bool          // the result is to be thrown away
+	seen   uint64        // the ref that the first delivery after the read began will get
+	noted  uint64        // the last event that was recorded, by weave.events
+	log    *change.Batch // events of the table that were delivered while the read ran, rows only where needed
+	sweep  bool          // rows of the log are looked for, not rows of the table
+	window Window        // the result
+	took   time.Duration
+	next   []byte // sweep: the cursor after it
+	err    error
 }
 
 // record keeps of e what is needed to correct the chunk once it is there.
@@ -43,6 +51,7 @@ func (f *flight) full(unproven int) bool {
 
 // A ref is what a Window needs of a transaction to judge it.
 type ref struct {
+	n              uint64
 	txn, lsn, prev uint64
 	commit         int64
 }
@@ -51,63 +60,72 @@ func (r ref) event() change.Event {
 	return change.Event{Txn: r.txn, LSN: r.lsn, PrevLSN: r.prev, Commit: r.commit}
 }
 
-// request and result are what the weave and its reader goroutine exchange; each channel holds one.
+// request asks a reader goroutine to run a flight's read.
 type request struct {
-	table *change.Table
-	after []byte
-	limit int
-	batch *change.Batch
-	pause time.Duration
+	flight *flight
+	pause  time.Duration
+	read   func(ctx context.Context, f *flight)
 }
 
-type result struct {
-	window Window
-	err    error
-}
-
-// reader runs the scans, one at a time, in a goroutine of its own, and prompts the stream while there is a copy.
+// reader runs the reads in goroutines of its own, and prompts the stream while there is a copy.
 type reader struct {
 	requests chan request
-	results  chan result
-	done     chan struct{}
+	results  chan *flight
+	done     []chan struct{}
 	cancel   context.CancelFunc
 }
 
-func startReader(ctx context.Context, sc Scanner, prompt func()) *reader {
+// startReader starts n goroutines that read and one that prompts. At most most flights are under way.
+func startReader(ctx context.Context, n, most int, prompt func()) *reader {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	r := &reader{requests: make(chan request, 1), results: make(chan result, 1), done: make(chan struct{}), cancel: cancel}
-	go func() {
-		defer close(r.done)
-		r.run(ctx, sc, prompt)
-	}()
+	r := &reader{requests: make(chan request, most), results: make(chan *flight, most), cancel: cancel}
+	start := func(run func()) {
+		done := make(chan struct{})
+		r.done = append(r.done, done)
+		go func() {
+			defer close(done)
+			run()
+		}()
+	}
+	for range n {
+		start(func() { r.run(ctx, prompt) })
+	}
+	start(func() {
+		tick := time.NewTicker(promptEvery)
+		defer tick.Stop()
+		for ctx.Err() == nil {
+			prompt()
+			select {
+			case <-ctx.Done():
+			case <-tick.C:
+			}
+		}
+	})
 	return r
 }
 
-func (r *reader) run(ctx context.Context, sc Scanner, prompt func()) {
-	tick := time.NewTicker(promptEvery)
-	defer tick.Stop()
-	prompt()
+func (r *reader) run(ctx context.Context, prompt func()) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
-			prompt()
 		case q := <-r.requests:
 			if q.pause > 0 && !sleep(ctx, q.pause) {
 				return
 			}
-			w, err := sc.Scan(ctx, q.table, q.after, q.limit, q.batch)
-			r.results <- result{w, err}
+			q.read(ctx, q.flight)
+			r.results <- q.flight
 			prompt() // an idle stream returns, and whoever reads it finds the result
 		}
 	}
 }
 
-// close ends the goroutine and joins it.
+// close ends the goroutines and joins them.
 func (r *reader) close() {
 	r.cancel()
-	<-r.done
+	for _, done := range r.done {
+		<-done
+	}
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -1,15 +1,17 @@
 package snapshot
 
 import (
+	"context"
+
 	"github.com/tailrace/tailrace/change"
 )
 
 // ready returns the chunk whose rows are to be sent now, nil if there is none.
 func (w *weave) ready() *chunk {
-	if len(w.open) == 0 || w.resume == nil {
+	c := w.head()
+	if c == nil || w.resume == nil {
 		return nil
 	}
-	c := w.open[0]
 	if c.state.keyless() {
 		if c.all {
 			return nil
@@ -24,14 +26,19 @@ func (w *weave) ready() *chunk {
 }
 
 // send gives the next rows of c to the reader. Resume claims what is in the log once the batch is: the rows up to the
-// last one here, and the whole chunk only with its last row.
-func (w *weave) send(c *chunk, b *change.Batch) error {
+// last one here where a key tells which that is, and the whole chunk only with its last row.
+func (w *weave) send(ctx context.Context, c *chunk, b *change.Batch) error {
+	t := c.state
+	reset := t.keyless() && c.read == 0 && t.touched
+	if c.reading != nil {
+		if err := w.more(ctx, c); err != nil {
+			return err
+		}
+	}
 	if !c.packed {
 		c.pack()
 	}
-	t := c.state
 	rows := c.batch.Events
-	reset := t.keyless() && c.sent == 0 && t.touched
 	if len(rows) > 0 && rows[0].Topic != "" {
 		t.topic = rows[0].Topic
 	}
@@ -47,14 +54,27 @@ func (w *weave) send(c *chunk, b *change.Batch) error {
 		w.copyRows(c, b)
 	}
 	b.Origin = w.origin
-	sent := b.Events
-	if n := len(sent); n > 0 && !t.keyless() {
+	w.account(c, b.Events, len(rows))
+	p, err := join(w.resume, w.suffix)
+	b.Resume, w.dirty = p, false
+	return err
+}
+
+// account notes what was sent of c.
+func (w *weave) account(c *chunk, sent []change.Event, rows int) {
+	t := c.state
+	n := len(sent)
+	if n > 0 && !t.keyless() && c.byKey() {
 		t.after = append([]byte(nil), sent[n-1].Key...)
 		t.rows += int64(n)
+		c.counted += int64(n)
+	}
+	if !c.ghosts {
+		w.copied += int64(n)
 	}
 	switch {
-	case c.sent < len(rows):
-		w.suffix = appendProgress(w.suffix[:0], w.tables, false)
+	case c.sent < rows || c.reading != nil:
+		w.suffix = appendProgress(w.suffix[:0], w.tables, false, w.paused)
 	case t.keyless() && !c.passed && !c.window.Passed(w.resume):
 		// Until the stream is past the window, its events must be told from the rows: the table is not done before.
 		c.all = true
@@ -62,9 +82,6 @@ func (w *weave) send(c *chunk, b *change.Batch) error {
 	default:
 		w.finish(c)
 	}
-	p, err := join(w.resume, w.suffix)
-	b.Resume = p
-	return err
 }
 
 // copyRows copies rows of c to b up to the bounds of a batch, at least one if there is one.
@@ -83,10 +100,19 @@ func (w *weave) mark(c *chunk, rows []change.Event) {
 	if c.sent > 0 || len(rows) == 0 {
 		return
 	}
+	if c.state.job != nil && c.state.job.Type == "incremental" {
+		for i := range rows {
+			rows[i].Snapshot = change.Incremental
+		}
+		return
+	}
 	for i := range rows {
 		rows[i].Snapshot = change.InSnapshot
 	}
-	if c.last {
+	if c.ghosts {
+		return
+	}
+	if c.last && c.reading == nil && c.state.mark == nil {
 		last := &rows[len(rows)-1]
 		last.Snapshot = change.LastInTable
 		if w.lastOpen(c.state) {
@@ -105,7 +131,7 @@ func (w *weave) mark(c *chunk, rows []change.Event) {
 // lastOpen reports whether t is the only table that is not done.
 func (w *weave) lastOpen(t *tableState) bool {
 	for _, other := range w.tables {
-		if other != t && !other.done {
+		if other != t && !other.over() {
 			return false
 		}
 	}
@@ -115,48 +141,81 @@ func (w *weave) lastOpen(t *tableState) bool {
 // finish closes a chunk all of whose rows were sent or overtaken.
 func (w *weave) finish(c *chunk) {
 	t := c.state
-	if c.after != nil {
-		t.after = c.after
-	}
-	if t.keyless() {
-		t.rows = c.read
-	} else {
-		t.rows += c.read - int64(c.sent)
-	}
-	t.done = c.last
 	w.open = append(w.open[:0], w.open[1:]...)
 	w.free = append(w.free, c.batch)
+	t.chunks++
+	switch {
+	case c.ghosts:
+		t.sweep, t.busy = c.next, false
+		if c.last {
+			w.complete(t)
+		}
+	case t.keyless():
+		t.rows = c.read
+		w.complete(t)
+	default:
+		if c.after != nil {
+			t.after = c.after
+		}
+		t.rows += c.read - c.counted
+		w.notes.chunk(w, t)
+		switch {
+		case !c.last:
+		case t.mark != nil:
+			t.sweep = []byte{}
+		default:
+			w.complete(t)
+		}
+	}
 	w.progressed()
 }
 
-// progressed brings the position's member and the report up to date, and ends the copy with the last table.
+// complete ends the copy of a table.
+func (w *weave) complete(t *tableState) {
+	w.notes.scanned(w, t, "SUCCEEDED")
+	w.end(t)
+}
+
+// progressed brings the position's member and the report up to date.
 func (w *weave) progressed() {
 	w.completed = true
 	for _, t := range w.tables {
-		w.completed = w.completed && t.done
+		w.completed = w.completed && (t.done || t.held)
 	}
-	w.suffix = appendProgress(w.suffix[:0], w.tables, w.completed)
-	if w.completed {
-		w.stopReader()
-		w.free, w.unproven, w.latest = nil, nil, nil
-	}
-	if w.report != nil {
-		w.report(w.progress())
+	w.suffix = appendProgress(w.suffix[:0], w.tables, w.completed, w.paused)
+	w.dirty = true
+	w.notes.ended(w)
+	if w.o.Report != nil {
+		w.o.Report(w.progress())
 	}
 }
 
 // progress describes the copy.
 func (w *weave) progress() Progress {
-	p := Progress{Tables: make([]TableProgress, len(w.tables)), Started: w.started, Completed: w.completed}
-	for i, t := range w.tables {
-		state := Waiting
-		switch {
-		case t.done:
-			state = Done
-		case t.rows > 0 || t.cursor != nil || t.ended:
-			state = Copying
+	p := Progress{Tables: make([]TableProgress, 0, len(w.tables)), Started: w.started, Copied: w.copied, Completed: w.completed, Paused: w.paused}
+	for _, t := range w.tables {
+		if t.held {
+			continue
 		}
-		p.Tables[i] = TableProgress{Table: t.table.Name, Rows: t.rows, Estimated: t.estimate, State: state}
+		tp := TableProgress{Table: t.table.Name, Rows: t.rows, Estimated: t.estimate, State: t.state(), Reason: t.failed, Chunks: t.chunks}
+		if t.job != nil {
+			tp.Signal = t.job.ID
+		}
+		p.Tables = append(p.Tables, tp)
 	}
 	return p
+}
+
+func (t *tableState) state() State {
+	switch {
+	case t.failed != "":
+		return Failed
+	case t.stopped:
+		return Stopped
+	case t.done:
+		return Done
+	case t.rows > 0 || t.cursor != nil || t.ended:
+		return Copying
+	}
+	return Waiting
 }

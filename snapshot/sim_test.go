@@ -12,6 +12,7 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/sim"
 	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
 )
 
 // scenario is one way to run a world; the seed decides the rest.
@@ -22,6 +23,8 @@ type scenario struct {
 	steps   int
 	batch   int // MaxBatch of stream and weave; 0: by the seed
 	chunk   int // 0: by the seed
+	heap    bool
+	threads int // 0: 1, or with a heap by the seed
 }
 
 type outcome struct {
@@ -31,7 +34,7 @@ type outcome struct {
 // run drives one world to its end and checks the law: fold of the durable log == table.
 func run(seed uint64, sc scenario) (out outcome, err error) {
 	rng := rand.New(rand.NewPCG(seed, 1))
-	db := sim.New(sim.Config{Seed: seed, Keyless: sc.keyless, Rows: sc.rows, Steps: sc.steps, MaxBatch: sc.batch, Settle: synctest.Wait})
+	db := sim.New(sim.Config{Seed: seed, Keyless: sc.keyless, Rows: sc.rows, Steps: sc.steps, MaxBatch: sc.batch, Heap: sc.heap, Settle: synctest.Wait})
 	h := db.History()
 	crashes := sc.crashes
 	if crashes < 0 {
@@ -41,7 +44,10 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 	if chunk == 0 {
 		chunk = 1 + rng.IntN(12)
 	}
-	o := snapshot.Options{Config: snapshot.Config{Mode: "initial", FetchSize: chunk}, MaxBatch: sc.batch}
+	o := snapshot.Options{Config: snapshot.Config{Mode: "initial", FetchSize: chunk, Threads: sc.threads}, MaxBatch: sc.batch}
+	if sc.heap && sc.threads == 0 {
+		o.Config.Threads = 1 + rng.IntN(4)
+	}
 	if o.MaxBatch == 0 && rng.IntN(2) == 0 {
 		o.MaxBatch = 1 + rng.IntN(8)
 	}
@@ -53,7 +59,7 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 			out.crashes++
 			die = death{rng.IntN(60), rng.IntN(2) == 0}
 		}
-		over, err := live(db, h, &durable, o, die, rng)
+		over, err := live(db, sourceOf(db, sc.heap), h, &durable, o, die, rng)
 		if err != nil {
 			return out, err
 		}
@@ -63,6 +69,13 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 	}
 	out.events, out.copied, out.scans = h.Events, h.Copied, len(db.Scans())
 	return out, h.Equal()
+}
+
+func sourceOf(db *sim.DB, heap bool) source.Source {
+	if heap {
+		return db.HeapSource()
+	}
+	return db.Source()
 }
 
 // death is when a connector dies: at a Read, with its batch or before it is durable.
@@ -75,9 +88,8 @@ var never = death{read: -1}
 
 // live is one run of a connector: it ends when all is copied and delivered, or by its death. It acknowledges as rng says,
 // without one always.
-func live(db *sim.DB, h *sim.History, durable *change.Position, o snapshot.Options, die death, rng *rand.Rand) (over bool, err error) {
+func live(db *sim.DB, src source.Source, h *sim.History, durable *change.Position, o snapshot.Options, die death, rng *rand.Rand) (over bool, err error) {
 	ctx := context.Background()
-	src := db.Source()
 	defer src.Close()
 	s, err := snapshot.Open(ctx, src, *durable, o)
 	if err != nil {
@@ -147,6 +159,10 @@ func TestWeave(t *testing.T) {
 	t.Run("case32_crashes", func(t *testing.T) { seeds(t, 10000, 800, scenario{crashes: -1}) })
 	t.Run("case34_newest_wins", func(t *testing.T) { seeds(t, 60000, 500, scenario{crashes: -1, rows: 2, steps: 80}) })
 	t.Run("case104_unchanged_columns", func(t *testing.T) { seeds(t, 70000, 500, scenario{rows: 3, steps: 60, chunk: 3}) })
+	t.Run("case31_heap", func(t *testing.T) { seeds(t, 80000, 500, scenario{heap: true}) })
+	t.Run("case32_heap_crashes", func(t *testing.T) { seeds(t, 90000, 500, scenario{heap: true, crashes: -1}) })
+	t.Run("case104_heap", func(t *testing.T) { seeds(t, 100000, 500, scenario{heap: true, rows: 4, steps: 120, crashes: -1}) })
+	t.Run("heap_keyless", func(t *testing.T) { seeds(t, 110000, 200, scenario{heap: true, keyless: true, crashes: -1}) })
 	t.Run("keyless", func(t *testing.T) { seeds(t, 20000, 300, scenario{keyless: true}) })
 	t.Run("keyless_crashes", func(t *testing.T) { seeds(t, 30000, 300, scenario{keyless: true, crashes: -1}) })
 	t.Run("batch_1", func(t *testing.T) { seeds(t, 40000, 100, scenario{crashes: -1, batch: 1}) })
@@ -195,11 +211,11 @@ func crashAt(seed uint64, die int, lost bool) (over bool, err error) {
 		if err := errors.Join(s.Close(), src.Close()); err != nil {
 			return false, err
 		}
-	} else if over, err = live(db, h, &durable, o, death{die, lost}, nil); err != nil {
+	} else if over, err = live(db, db.Source(), h, &durable, o, death{die, lost}, nil); err != nil {
 		return false, err
 	}
 	if !over {
-		if _, err := live(db, h, &durable, o, never, nil); err != nil {
+		if _, err := live(db, db.Source(), h, &durable, o, never, nil); err != nil {
 			return false, err
 		}
 	}

@@ -71,6 +71,67 @@ type Shortened interface {
 // ChunkBytes is the row memory, as Batch.Size counts it, at which a Scan should stop.
 const ChunkBytes = 8 << 20
 
+// Divider is the optional power of a Scanner to say where a piece of a table ends before it is read, so that several pieces are
+// read at once, also of one table. With it tables that have a key are read by ScanPiece, not by Scan. The methods may be
+// called concurrently with each other and with everything else. A place in a table is a cursor: bytes that only the scanner
+// understands; nil is the beginning. Cursors outlive the process: they are part of the position.
+type Divider interface {
+	// Divide returns the piece that begins after the cursor and has about so many rows. It must be cheap. When the cursor
+	// is not one of this table's, or no longer, it returns an error that wraps ErrCursor.
+	Divide(ctx context.Context, t *change.Table, after []byte, rows int) (Piece, error)
+	// ScanPiece reads the rows of a piece, in any order if it is read to its end, as Scan does otherwise. It may return
+	// ErrChanged and ErrCursor as Scan and Divide do. It stops before the end only if the window has Shortened and Cursored.
+	ScanPiece(ctx context.Context, t *change.Table, p Piece, b *change.Batch) (Window, error)
+}
+
+// A Piece is a part of a table that one ScanPiece reads: what is behind After up to To. Pieces of a table follow each other.
+type Piece struct {
+	After, To []byte
+	Last      bool // the table ends with it
+	// Loose: pieces are not slices by key (they are places on disk): a row that is written anew may move from one piece
+	// to another. An event that leaves out columns of such a row is then completed by Fetcher, which must be there.
+	Loose bool
+}
+
+// Cursored is the optional power of a Window to tell where the read ended, to be given to the next Scan, or to a piece in
+// its place. Without it that is the key of the last row.
+type Cursored interface {
+	Cursor() []byte
+}
+
+// A Selection says which rows of a table to read, and how. The zero value is the table as it is.
+type Selection struct {
+	Statement string // a SELECT to read instead of the table; it has the table's columns; empty: the table
+	Filter    string // a condition in the database's own language that the rows meet; empty: none
+	Surrogate string // columns, separated by commas, to order chunks by in place of the key; empty: the key
+}
+
+// Selector is the optional power of a Scanner to read a selection of a table with a key. ScanSelected is like Scan, and of
+// each window of a selection with a Surrogate it gives one that is Cursored. A selection that the database refuses is an
+// error that wraps ErrTable.
+type Selector interface {
+	ScanSelected(ctx context.Context, t *change.Table, sel Selection, after []byte, limit int, b *change.Batch) (Window, error)
+}
+
+// Whole is the optional power of a Scanner to read a table without a key piece by piece under one snapshot, so that no more
+// than a piece is in memory.
+type Whole interface {
+	ReadWhole(ctx context.Context, t *change.Table, sel Selection) (Reading, error)
+}
+
+// A Reading is a table being read. It is used by one goroutine. It holds a snapshot of the database until it is closed.
+type Reading interface {
+	// Next adds at most limit rows to b, fewer when b holds ChunkBytes, and reports whether the table is done.
+	Next(ctx context.Context, limit int, b *change.Batch) (done bool, err error)
+	Window() Window // the same for all pieces
+	Close() error
+}
+
+// Namer is the optional power of a Scanner to tell the topic of a table's events. Without it that is prefix.table.
+type Namer interface {
+	Topic(t *change.Table) string
+}
+
 // Error is the type of the package's sentinel errors.
 type Error string
 
@@ -83,4 +144,10 @@ const (
 	ErrDone Error = "snapshot is complete and snapshot.mode=initial_only asks for nothing more"
 	// ErrChanged is what Scan returns when the table no longer has the structure that the caller knows.
 	ErrChanged Error = "table structure has changed"
+	// ErrCursor is what a Divider returns for a cursor that is no place in the table any more, since the table was
+	// rewritten: its copy begins anew.
+	ErrCursor Error = "the place where the copy stood is not there any more"
+	// ErrTable is what a scanner returns when this table alone can't be read: no permission, damaged pages, a filter that
+	// the database refuses. The table's copy fails, all else goes on.
+	ErrTable Error = "table can't be copied"
 )

@@ -2,21 +2,20 @@ package snapshot
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
-	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/source"
 )
 
 const (
-	firstRows   = 1024  // rows of a table's first chunk, before we know how large its rows are
-	growth      = 4     // a chunk has at most so many times the rows of the one before it
-	batchRows   = 10240 // bound of the rows of one batch
-	batchBytes  = 16 << 20
-	chunksAhead = 2 // chunks in memory: one that waits for the stream or is sent, one that is read
+	batchRows    = 10240 // bound of the rows of one batch
+	batchBytes   = 16 << 20
+	mostRestarts = 20 // a table whose copy had to begin anew so often fails
 )
 
 // Options say how to copy.
@@ -29,70 +28,130 @@ type Options struct {
 	Report func(Progress)
 	// MaxBatch bounds the rows of one batch of a chunk; 0: 10240.
 	MaxBatch int
+	// Keys is what the log holds, to remove from it rows that the source no longer has; nil: they stay.
+	Keys Keys
+	// Signals is where others put signals; nil: there are none but those of signal.data.collection.
+	Signals *Mailbox
+	// Connector is the connector's name, shown in notifications.
+	Connector string
+	// NewID makes the id of a notification; nil: they are numbered.
+	NewID func() string
 }
 
 // tableState is one table of the copy.
 type tableState struct {
 	name     string
 	table    *change.Table
-	after    []byte // key of the last row that was sent
+	after    []byte // the cursor up to which everything was sent
 	rows     int64
 	done     bool
 	estimate int64
+	held     bool   // not to be copied in this mode; its progress is kept
+	stopped  bool   // its copy was ended by a signal
+	failed   string // why its copy ended in this run before it was complete
+	job      *job   // the ad-hoc snapshot that it is copied for; nil: the initial one
 
-	cursor  []byte // key of the last row that was read
-	ended   bool   // the last chunk was read
-	limit   int    // rows of the next chunk
-	touched bool   // the log may hold rows of the table: a table without a key must be emptied before its copy
-	topic   string // where its events go, as far as we saw
+	mark  json.RawMessage // where its topic ended before the first row; nil: there is nothing to sweep
+	sweep []byte          // cursor of the sweep; not nil: all rows were sent
+
+	begun    bool   // the first chunk was asked for, in this run
+	cursor   []byte // the cursor up to which everything was read or is being read
+	ended    bool   // the last chunk was asked for (a table without a Divider: was read)
+	busy     bool   // a chunk of it is being read, and the next one depends on it
+	rest     []part // pieces that were cut short, in their order
+	limit    int    // rows of the next chunk
+	loose    bool   // rows may move between pieces: see Piece.Loose
+	touched  bool   // the log may hold rows of the table: a table without a key must be emptied before its copy
+	topic    string // where its events go, as far as we saw
+	restarts int
+	chunks   int64 // sent in this run
 }
 
-// weave is the stream that Open returns while rows are to be copied, and after it.
+// A part is a piece with its place in the order in which chunks are sent.
+type part struct {
+	Piece
+	place uint64
+}
+
+// weave is the stream that Open returns.
 //
-// All fields belong to the goroutine that calls Read; the reader goroutine has a chunk only between request and result.
+// All fields belong to the goroutine that calls Read; the reader goroutines have a chunk only between request and result.
 type weave struct {
 	inner   source.Stream
-	scanner Scanner
+	scanner Scanner // nil: the source has no rows to copy
+	divider Divider // nil: pieces of a table are read one after the other
 	fetcher Fetcher // nil: the source has none
-	reader  *reader // nil: nothing is left to copy
+	reader  *reader // nil: nothing is being copied
+	prompt  func()
 	log     *slog.Logger
 	now     func() time.Time
-	report  func(Progress)
+	o       Options
 	maxRows int
-	limit   int  // rows of a chunk at most
-	only    bool // initial_only
 
-	tables  []*tableState // in copy order
+	had     map[string]tableProgress // what the position that we began with knows
+	foreign bool                     // it knows nothing of a copy: somebody else made it
+	resumed bool                     // there was one
+	tables  []*tableState            // in copy order
+	planned bool                     // tables is what the source has
 	byName  map[change.TableName]*tableState
 	byTable map[*change.Table]*tableState // what byName said; nil entries for tables that are not copied
+	met     map[change.TableName]bool     // tables of events that were looked for
 	started time.Time
+	copied  int64 // rows sent in this run
 
-	flight   *flight
-	open     []*chunk // read and not yet sent, in copy order
+	flights  []*flight // chunks being read
+	open     []*chunk  // read and not yet sent, in the order of their places
+	place    uint64    // of the next piece
 	free     []*change.Batch
-	unproven []ref  // delivered transactions that no window has seen yet
+	unproven []ref  // delivered transactions that not all windows are known to have seen
+	seq      uint64 // of the next ref
+	events   uint64 // passed so far
 	latest   Window // of the newest read
 
 	resume    change.Position // the source's own, after what Read returned last; nil: not known yet
 	origin    string
 	suffix    []byte // our member of the position
+	dirty     bool   // the member has changed without a batch that tells
 	announced bool   // the first row of the copy was sent, in this run or before
 	resets    []*tableState
 	completed bool
+	delayed   bool // streaming.delay.ms is over, or there is nothing to wait for
+
+	paused  bool
+	jobs    int64 // the highest number of a job so far
+	signals signals
+	notes   notes
 }
 
 // Read implements source.Stream.
 func (w *weave) Read(ctx context.Context, b *change.Batch) error {
+	if err := w.take(ctx); err != nil {
+		return err
+	}
 	if err := w.copyStep(ctx); err != nil {
 		return err
 	}
-	if c := w.ready(); c != nil {
-		return w.send(c, b)
+	if w.tell(b) {
+		return nil
 	}
-	if w.completed && w.only {
+	if c := w.ready(); c != nil {
+		return w.send(ctx, c, b)
+	}
+	if w.o.Config.only() && w.idle() {
+		if !w.completed {
+			return fault.Permanentf("SNAPSHOT_INCOMPLETE", "mend the tables' problems, which the status names, and restart the connector",
+				"the copy of some tables has failed")
+		}
 		return ErrDone
 	}
+	if err := w.wait(ctx); err != nil {
+		return err
+	}
 	if err := w.inner.Read(ctx, b); err != nil {
+		return err
+	}
+	w.origin = b.Origin
+	if err := w.watch(ctx, b); err != nil {
 		return err
 	}
 	if w.reader != nil {
@@ -105,18 +164,53 @@ func (w *weave) Read(ctx context.Context, b *change.Batch) error {
 			return err
 		}
 	}
+	w.resume = append(w.resume[:0], b.Resume...)
 	p, err := join(b.Resume, w.suffix)
-	b.Resume = p
+	b.Resume, w.dirty = p, false
 	return err
+}
+
+// tell fills b without events where the position's member has changed, or with the notifications that wait.
+func (w *weave) tell(b *change.Batch) bool {
+	if w.resume == nil || !w.dirty && !w.notes.pending() {
+		return false
+	}
+	p, err := join(w.resume, w.suffix)
+	if err != nil {
+		return false // the stream's next position tells
+	}
+	w.notes.flush(b)
+	b.Origin, b.Resume, w.dirty = w.origin, p, false
+	return true
+}
+
+// wait holds the stream back once, when the copy is complete, as streaming.delay.ms asks.
+func (w *weave) wait(ctx context.Context) error {
+	if !w.completed || w.delayed || w.o.Config.StreamDelay == 0 || w.copied == 0 {
+		return nil
+	}
+	w.delayed = true
+	if !sleep(ctx, w.o.Config.StreamDelay) {
+		return ctx.Err()
+	}
+	return nil
 }
 
 // Ack implements source.Stream. The source ignores our member of the position.
 func (w *weave) Ack(ctx context.Context, p change.Position) error { return w.inner.Ack(ctx, p) }
 
+// Prompt implements source.Prompter where the source's stream does.
+func (w *weave) Prompt() { w.prompt() }
+
 // Close implements source.Stream.
 func (w *weave) Close() error {
+	w.o.Signals.attach(nil)
 	w.stopReader()
-	return w.inner.Close()
+	var errs []error
+	for _, c := range w.open {
+		errs = append(errs, c.closeReading())
+	}
+	return errors.Join(append(errs, w.inner.Close())...)
 }
 
 func (w *weave) stopReader() {
@@ -126,168 +220,17 @@ func (w *weave) stopReader() {
 	}
 }
 
-// copyStep moves the copy on as far as it goes without the stream: takes a chunk that was read, begins the next one.
-func (w *weave) copyStep(ctx context.Context) error {
-	for w.reader != nil {
-		if err := w.begin(); err != nil {
-			return err
-		}
-		if w.flight == nil {
-			return nil
-		}
-		if w.flight.state.keyless() {
-			// Rows without a key can't be told apart, so nothing of the table may pass between its read and its copy.
-			if err := w.await(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		select {
-		case r := <-w.reader.results:
-			if err := w.land(ctx, r); err != nil {
-				return err
-			}
-		default:
-			return nil
-		}
-	}
-	return nil
-}
-
-// begin asks for the next chunk if there is one and room for it.
-func (w *weave) begin() error {
-	if w.flight != nil || len(w.open) >= chunksAhead {
-		return nil
-	}
-	var next *tableState
+// idle reports whether there is nothing to copy, now.
+func (w *weave) idle() bool {
 	for _, t := range w.tables {
-		if !t.ended {
-			next = t
-			break
+		if !t.over() {
+			return false
 		}
 	}
-	if next == nil {
-		return nil
-	}
-	if next.keyless() && (len(w.open) > 0 || w.resume == nil) {
-		return nil
-	}
-	w.fly(next, 0)
-	return nil
-}
-
-func (w *weave) fly(t *tableState, pause time.Duration) {
-	limit := t.limit
-	if t.keyless() {
-		limit = 1<<31 - 1
-	}
-	f := &flight{state: t, limit: limit, retry: pause, seen: len(w.unproven), log: w.batch(),
-		chunk: &chunk{state: t, table: t.table, batch: w.batch()}}
-	w.flight = f
-	w.reader.requests <- request{t.table, t.cursor, limit, f.chunk.batch, pause}
-}
-
-func (w *weave) batch() *change.Batch {
-	if n := len(w.free); n > 0 {
-		b := w.free[n-1]
-		w.free = w.free[:n-1]
-		b.Reset()
-		return b
-	}
-	return &change.Batch{}
-}
-
-// await waits until the chunk that is being read is there.
-func (w *weave) await(ctx context.Context) error {
-	select {
-	case r := <-w.reader.results:
-		return w.land(ctx, r)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// land takes a chunk that was read: judges it by what the stream has delivered, and opens it.
-func (w *weave) land(ctx context.Context, r result) error {
-	f := w.flight
-	w.flight = nil
-	defer func() { w.free = append(w.free, f.log) }()
-	if errors.Is(r.err, ErrChanged) {
-		w.free = append(w.free, f.chunk.batch)
-		return w.restructure(ctx, f.state)
-	}
-	if r.err != nil {
-		return fmt.Errorf("snapshot of %s: %w", f.state.name, r.err)
-	}
-	hidden := w.prove(r.window, f.seen)
-	if f.stale || hidden {
-		w.free = append(w.free, f.chunk.batch)
-		if hidden && !f.stale {
-			w.fly(f.state, min(max(firstRetry, 2*f.retry), longestRetry))
-		}
-		return nil
-	}
-	c := f.chunk
-	c.window = r.window
-	rows := c.batch.Events
-	c.read = int64(len(rows))
-	c.last = len(rows) < f.limit
-	if s, ok := r.window.(Shortened); ok && s.Shortened() && len(rows) > 0 {
-		c.last = false
-	}
-	t := f.state
-	if len(rows) > 0 && !t.keyless() {
-		c.after = append([]byte(nil), rows[len(rows)-1].Key...)
-		t.cursor = c.after
-		t.limit = nextLimit(len(rows), c.batch.Size(), w.limit)
-	}
-	t.ended = c.last
-	w.open = append(w.open, c)
-	return w.replay(ctx, f, c)
-}
-
-// replay corrects a chunk by the events that were delivered while it was read.
-func (w *weave) replay(ctx context.Context, f *flight, c *chunk) error {
-	for i := range f.log.Events {
-		e := &f.log.Events[i]
-		switch c.window.Side(e) {
-		case Before:
-			continue
-		case After:
-			c.passed = true
-		}
-		if !sameStructure(e.Table, c.table) {
-			return w.restructure(ctx, f.state)
-		}
-		if e.Op == change.OpTruncate {
-			c.evictAll()
-		} else {
-			c.overlay(e)
-		}
-	}
-	return nil
-}
-
-// prove forgets the transactions that the window has seen and reports whether one of the first n, those that were
-// delivered before the read began, is hidden from it. Then the rows may be older than what the log has.
-func (w *weave) prove(win Window, n int) (hidden bool) {
-	kept := w.unproven[:0]
-	for i, r := range w.unproven {
-		e := r.event()
-		if win.Side(&e) == Before {
-			continue
-		}
-		hidden = hidden || i < n
-		kept = append(kept, r)
-	}
-	w.unproven, w.latest = kept, win
-	return hidden
-}
-
-// nextLimit chooses the rows of the next chunk by the size of this one.
-func nextLimit(rows, size, most int) int {
-	fit := ChunkBytes / max(1, size/rows)
-	return max(1, min(fit, growth*rows, most))
+	return true
 }
 
 func (t *tableState) keyless() bool { return len(t.table.Key) == 0 }
+
+// over reports whether nothing of the table is left to copy in this run.
+func (t *tableState) over() bool { return t.done || t.held || t.failed != "" }

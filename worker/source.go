@@ -158,7 +158,7 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 		defer t.mu.Unlock()
 		t.progress = &p
 	}}
-	if p := config.Decode(props, &so.Config); len(p) > 0 {
+	if p := snapshot.Decode(props, &so.Config); len(p) > 0 {
 		return nil, invalid(p)
 	}
 	src, err := def.source.Open(ctx, source.Setup{Connector: c.name, Props: props, Version: w.opt.Version,

@@ -103,6 +103,7 @@ func (db *DB) show(c *client) {
 			delete(w.table.rows, w.key)
 		default:
 			w.table.rows[w.key] = w.row
+			db.settle(w.table, w.key)
 		}
 	}
 	db.seen++

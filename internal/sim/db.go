@@ -15,6 +15,9 @@ type Config struct {
 	Steps    int // steps of the clients until they stop; 0: 300, -1: there are no clients, only what Begin begins
 	MaxBatch int // events of a batch at most; 0: 1 to 64, by the seed
 	Keyless  bool
+	// Heap makes a database whose rows lie in places, are read by place, and move to another one whenever they are written:
+	// see HeapSource.
+	Heap bool
 	// Settle waits until the other goroutines of the test are blocked (synctest.Wait), so that the seed alone decides
 	// the schedule. nil: the schedule is real.
 	Settle func()
@@ -49,6 +52,7 @@ type table struct {
 	index    int
 	topic    string
 	rows     map[string]change.Row
+	places   map[string]int    // where each row lies, by key
 	locks    map[string]uint64 // xid of the transaction that wrote the key and is not visible yet
 	emptied  uint64            // xid that holds the lock of a truncate
 	domain   int
@@ -105,11 +109,12 @@ func New(cfg Config) *DB {
 	}
 	for i, t := range db.tables {
 		t.index = i
-		t.rows, t.locks = map[string]change.Row{}, map[string]uint64{}
+		t.rows, t.locks, t.places = map[string]change.Row{}, map[string]uint64{}, map[string]int{}
 		t.domain = max(1, 2*db.cfg.Rows)
 		for range db.cfg.Rows {
 			slot := db.rng.IntN(t.domain)
 			t.rows[t.slotKey(slot)] = db.newRow(t, slot)
+			db.settle(t, t.slotKey(slot))
 		}
 	}
 	for range 4 {
@@ -171,6 +176,16 @@ func (t *table) slotKey(slot int) string {
 	}
 	t.identity(slot, r)
 	return keyOf(t.Table, r)
+}
+
+// heapSize is how many places a table has.
+const heapSize = 100
+
+// settle gives a row that was written a place of its own.
+func (db *DB) settle(t *table, key string) {
+	if db.cfg.Heap {
+		t.places[key] = db.rng.IntN(heapSize)
+	}
 }
 
 func keyOf(t *change.Table, r change.Row) string {

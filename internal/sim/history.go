@@ -14,8 +14,9 @@ import (
 //   - the events of the stream are the database's, in its order, each once, none missing (of a table without a key,
 //     those that its copy contains may be missing);
 //   - a row that was copied (r) is exactly the state of its key after the stream's events before it, and no key is
-//     copied twice;
-//   - what an event says is what the row was, except that a create that completes a change of key may be ahead.
+//     copied twice (in a heap it may be, when it has moved);
+//   - what an event says is what the row was, except that what it left out and a read filled in may be ahead: in a create
+//     that completes a change of key, and in a heap in an update.
 //
 // It also folds the events into tables, as a sink does that merges Absent columns.
 type History struct {
@@ -64,7 +65,7 @@ func (h *History) Append(b *change.Batch) error {
 		switch {
 		case e.Op == change.OpRead:
 			h.Copied++
-			err = t.checkCopy(e)
+			err = t.checkCopy(e, h.db.cfg.Heap)
 		case e.Txn == 0 && e.Op == change.OpTruncate && t.keyless():
 			// the weave's own, before it copies a table without a key
 		default:
@@ -114,15 +115,15 @@ func (h *History) checkEvent(t *foldedTable, e *change.Event) error {
 		}
 		truth := x.truth[h.ord]
 		h.ord++
-		return t.checkImage(want, e, truth)
+		return t.checkImage(want, e, truth, h.db.cfg.Heap)
 	}
 }
 
-func (t *foldedTable) checkImage(want, e *change.Event, truth change.Row) error {
+func (t *foldedTable) checkImage(want, e *change.Event, truth change.Row, heap bool) error {
 	if e.Op != want.Op || !bytes.Equal(e.Key, want.Key) {
 		return fmt.Errorf("the database says %s", describe(want))
 	}
-	ahead := want.Op == change.OpCreate && !want.After.Complete()
+	ahead := (want.Op == change.OpCreate || heap) && !want.After.Complete()
 	for i := range e.After {
 		switch {
 		case e.After[i].Kind == change.Absent && want.After[i].Kind != change.Absent:
@@ -143,11 +144,11 @@ func (t *foldedTable) checkImage(want, e *change.Event, truth change.Row) error 
 	return nil
 }
 
-func (t *foldedTable) checkCopy(e *change.Event) error {
+func (t *foldedTable) checkCopy(e *change.Event, heap bool) error {
 	if t.keyless() {
 		return nil
 	}
-	if t.copied[string(e.Key)] {
+	if t.copied[string(e.Key)] && !heap {
 		return fmt.Errorf("the row was copied before")
 	}
 	t.copied[string(e.Key)] = true
