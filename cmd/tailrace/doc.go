@@ -2,9 +2,11 @@
 //
 // `serve` wires the house: it opens the embedded log, the registry of schemas, the worker with all plugins and the REST
 // API, applies connectors.yaml and runs until it is told to stop. `validate` judges a connectors.yaml without touching a
-// server. The other commands are clients of a running daemon's REST API.
+// server. `log` looks at the files of the embedded log, checks and repairs them, with no daemon's help. The other commands
+// are clients of a running daemon's REST API.
 //
 //	serve -c connectors.yaml --data-dir D --listen A      validate connectors.yaml [--strict]
+//	log ls | dump | verify | stats | compact | salvage    --data-dir D, -o table|json
 //	status   topics   lag   tail TOPIC...   version       --url or TAILRACE_URL, -o table|json
 //
 //	TAILRACE_REST_USER, TAILRACE_REST_PASSWORD[_FILE]     credentials that serve asks for and clients send

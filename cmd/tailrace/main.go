@@ -52,10 +52,16 @@ func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
 func root() *cobra.Command {
-	c := &cobra.Command{Use: "tailrace", Short: "Change data capture in one binary", SilenceErrors: true, SilenceUsage: true, SuggestionsMinimumDistance: 2}
+	c := &cobra.Command{Use: "tailrace", Short: "Change data capture in one binary", SilenceErrors: true, SilenceUsage: true}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	c.AddCommand(serveCommand(), validateCommand(), versionCommand())
+	c.AddCommand(serveCommand(), validateCommand(), logCommand(), versionCommand())
 	c.AddCommand(clientCommands()...)
+	prepare(c)
+	return c
+}
+
+// prepare makes wrong calls of a command's subcommands, and names of ones that it does not have, usage errors.
+func prepare(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		judge := sub.Args
 		sub.Args = func(c *cobra.Command, args []string) error {
@@ -65,7 +71,7 @@ func root() *cobra.Command {
 			return nil
 		}
 	}
-	c.Args = cobra.ArbitraryArgs
+	c.Args, c.SuggestionsMinimumDistance = cobra.ArbitraryArgs, 2
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
 			return c.Help()
@@ -76,7 +82,6 @@ func root() *cobra.Command {
 		}
 		return &usageError{errors.New(text)}
 	}
-	return c
 }
 
 // build describes the binary.

@@ -78,7 +78,7 @@ func (s *segment) seek(offset int64) (at indexEntry, ok bool) {
 
 // corrupt is the permanent error for damage at position pos of a file.
 func corrupt(file string, pos int64, err error) error {
-	return fault.Permanentf("LOG_CORRUPT", "restore the file from a copy, or delete the topic and take a new snapshot",
+	return fault.Permanentf("LOG_CORRUPT", "restore the file from a copy, or save what is whole by `tailrace log salvage`",
 		"%s is damaged at byte %d: %w", file, pos, err)
 }
 
