@@ -13,40 +13,69 @@ import (
 // maxInlineDigits is the most digits that an int64 is sure to hold.
 const maxInlineDigits = 18
 
-// appendDecimal appends a decimal by the handling mode of its column.
-func appendDecimal(dst []byte, t *change.Type, text []byte) []byte {
+// appendDecimal appends a decimal by the handling mode of its column. It reports false, and appends nothing, if the mode
+// has no form for it: NaN and infinities as precise decimals, more digits than the column's scale or a double can say.
+func appendDecimal(dst []byte, t *change.Type, text []byte) ([]byte, bool) {
 	switch t.Render {
 	case change.RenderString:
 		switch string(text) {
 		case "NaN":
-			return append(dst, `"NAN"`...)
+			return append(dst, `"NAN"`...), true
 		case "Infinity":
-			return append(dst, `"POSITIVE_INFINITY"`...)
+			return append(dst, `"POSITIVE_INFINITY"`...), true
 		case "-Infinity":
-			return append(dst, `"NEGATIVE_INFINITY"`...)
+			return append(dst, `"NEGATIVE_INFINITY"`...), true
 		}
-		return jsontext.AppendString(dst, text)
+		return jsontext.AppendString(dst, text), true
 	case change.RenderDouble:
 		f, err := strconv.ParseFloat(string(text), 64)
-		if err != nil { // beyond a double: its text, not Infinity
-			return jsontext.AppendString(dst, text)
+		if err != nil { // beyond a double: not Infinity
+			return dst, false
 		}
-		return jsontext.AppendFloat64(dst, f)
+		return jsontext.AppendFloat64(dst, f), true
 	}
 	d, ok := parse(text)
 	if !ok {
-		return jsontext.AppendString(dst, text)
+		return dst, false
 	}
 	if t.Kind == change.Decimal && t.Precision > 0 {
 		zeros, ok := d.rescale(int(t.Scale))
-		if !ok { // more digits than the column's scale can say
-			return jsontext.AppendString(dst, text)
+		if !ok {
+			return dst, false
 		}
-		return append(d.appendUnscaled(append(dst, '"'), zeros), '"')
+		return append(d.appendUnscaled(append(dst, '"'), zeros), '"'), true
 	}
 	d.frac = bytes.TrimRight(d.frac, "0")
 	dst = strconv.AppendInt(append(dst, `{"scale":`...), int64(len(d.frac)), 10)
-	return append(d.appendUnscaled(append(dst, `,"value":"`...), 0), '"', '}')
+	return append(d.appendUnscaled(append(dst, `,"value":"`...), 0), '"', '}'), true
+}
+
+// appendMoney appends an amount of money as a decimal of the column's scale, rounded half away from zero if
+// money.fraction.digits asks for fewer digits than it has.
+func appendMoney(dst []byte, t *change.Type, text []byte) ([]byte, bool) {
+	if t.Render != change.RenderDefault {
+		return appendDecimal(dst, t, text)
+	}
+	d, ok := parse(text)
+	if !ok {
+		return dst, false
+	}
+	if zeros, ok := d.rescale(int(t.Scale)); ok {
+		return append(d.appendUnscaled(append(dst, '"'), zeros), '"'), true
+	}
+	d, _ = parse(text)
+	n, _ := new(big.Int).SetString(string(d.whole)+string(d.frac), 10)
+	unit := new(big.Int).Exp(big.NewInt(10), big.NewInt(int64(len(d.frac))-int64(t.Scale)), nil)
+	n.Add(n, new(big.Int).Rsh(unit, 1)).Quo(n, unit)
+	rounded := number{negative: d.negative, whole: []byte(n.String())}
+	return append(rounded.appendUnscaled(append(dst, '"'), 0), '"'), true
+}
+
+// appendUnsigned appends n as a decimal of scale 0.
+func appendUnsigned(dst []byte, n uint64) []byte {
+	var p [9]byte
+	binary.BigEndian.PutUint64(p[1:], n)
+	return append(jsontext.AppendBase64(append(dst, '"'), shortest(p[:])), '"')
 }
 
 // number is a finite decimal: its digits before and after the point.

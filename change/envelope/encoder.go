@@ -1,7 +1,6 @@
 package envelope
 
 import (
-	"bytes"
 	"strconv"
 
 	"github.com/tailrace/tailrace/change"
@@ -11,51 +10,64 @@ import (
 // Placeholder is Debezium's default for a value that the database did not send.
 const Placeholder = "__debezium_unavailable_value"
 
-// Options are how Debezium's properties change the form. The zero value is Debezium's default.
+// A Side is how a converter writes keys, values or headers. The zero value is Connect's JsonConverter without schemas,
+// under which NULL stays null.
+type Side struct {
+	// Schemas puts the Connect schema beside each payload (schemas.enable).
+	Schemas bool
+	// NullDefault writes the default of a column for its NULL (replace.null.with.default=true, which Connect does unasked).
+	NullDefault bool
+	// NullMarker leaves also source.snapshot, whose default is "false", as null where an event is from no snapshot
+	// (replace.null.with.default=false).
+	NullMarker bool
+}
+
+// Options are how properties that don't belong to a source change the form.
 type Options struct {
-	Placeholder    string // unavailable.value.placeholder; "" means Placeholder
-	ContextHeaders bool   // extended.headers.enabled: AppendHeaders adds the __debezium.context headers
-	Task           int    // the task's number, for the context headers
+	Keys, Values, Headers Side
+
+	Placeholder string // stands for values that were not sent where a source has not said it; "" means Placeholder
+	Task        int    // the task's number, for the context headers
+	RunID       string // the run's identity, for the context headers; "": none
 }
 
 // An Encoder writes events. It remembers the tables it has seen and belongs to one goroutine.
 type Encoder struct {
-	o      Options
-	absent string
-	plans  map[*change.Table]*plan
-	last   *change.Table
-	plan   *plan
-	batch  change.Batch // memory of decoded key tuples
-	commit stamp
-	seen   stamp
+	o       Options
+	plans   map[*change.Table]*plan
+	last    *change.Table
+	plan    *plan
+	batch   change.Batch // memory of decoded key tuples
+	commit  stamp
+	seen    stamp
+	pairs   []pair // of an hstore
+	scratch []byte // their text
+	heads   map[rawKind]rawHeads
 }
 
 // New returns an encoder.
 func New(o Options) *Encoder {
-	e := &Encoder{o: o, absent: o.Placeholder, plans: map[*change.Table]*plan{}}
-	if e.absent == "" {
-		e.absent = Placeholder
-	}
-	return e
+	return &Encoder{o: o, plans: map[*change.Table]*plan{}, heads: map[rawKind]rawHeads{}}
 }
 
 // AppendKey appends the key of e's record: an object of the key columns in key order, or a Raw event's own key. It
 // reports false, and appends nothing, for a null key.
 func (enc *Encoder) AppendKey(dst []byte, e *change.Event) ([]byte, bool) {
 	if e.Raw != nil {
-		return append(dst, e.Raw.Key...), e.Raw.Key != nil
+		return enc.appendRawKey(dst, e)
 	}
 	if e.Table == nil || len(e.Table.Key) == 0 || e.Op == change.OpTruncate {
 		return dst, false
 	}
+	p := enc.planOf(e.Table)
 	row := e.After
 	if row == nil {
 		row = e.Before
 	}
-	if !hasKey(e.Table, row) {
-		return enc.appendKeyTuple(dst, e.Table, e.Key)
+	if p.byTuple && e.Key != nil || !hasKey(e.Table, row) {
+		return enc.appendKeyTuple(dst, p, p.keyHead, e.Key)
 	}
-	return enc.appendKeyRow(dst, e.Table, row), true
+	return p.appendKey(enc, dst, p.keyHead, row), true
 }
 
 func hasKey(t *change.Table, r change.Row) bool {
@@ -71,28 +83,39 @@ func hasKey(t *change.Table, r change.Row) bool {
 }
 
 // appendKeyTuple appends the key that a tuple of change.AppendKey holds.
-func (enc *Encoder) appendKeyTuple(dst []byte, t *change.Table, tuple []byte) ([]byte, bool) {
+func (enc *Encoder) appendKeyTuple(dst []byte, p *plan, head, tuple []byte) ([]byte, bool) {
 	if tuple == nil {
 		return dst, false
 	}
 	enc.batch.Reset()
-	row, err := change.DecodeKey(&enc.batch, t, tuple)
+	row, err := change.DecodeKey(&enc.batch, p.table, tuple)
 	if err != nil {
 		return dst, false
 	}
-	return enc.appendKeyRow(dst, t, row), true
+	return p.appendKey(enc, dst, head, row), true
 }
 
-func (enc *Encoder) appendKeyRow(dst []byte, t *change.Table, r change.Row) []byte {
-	p := enc.planOf(t)
-	for n, i := range t.Key {
-		if n == 0 {
-			dst = append(dst, '{')
+// appendKey appends the key of a row behind head, which has its schema unless it is empty.
+func (p *plan) appendKey(enc *Encoder, dst, head []byte, r change.Row) []byte {
+	dst = append(dst, head...)
+	open := byte('{')
+	for n, i := range p.table.Key {
+		c := &p.key[n]
+		dst = append(append(dst, open), c.name...)
+		open = ','
+		if r[i].Kind == change.Null {
+			dst = append(dst, c.null...)
 		} else {
-			dst = append(dst, ',')
+			dst = enc.appendValue(dst, c, &r[i])
 		}
-		dst = append(dst, p.names[i]...)
-		dst = enc.appendValue(dst, &t.Columns[i].Type, &r[i])
+	}
+	return closeHead(append(dst, '}'), head)
+}
+
+// closeHead ends what a head with a schema began.
+func closeHead(dst, head []byte) []byte {
+	if len(head) == 0 {
+		return dst
 	}
 	return append(dst, '}')
 }
@@ -102,98 +125,55 @@ func (enc *Encoder) appendKeyRow(dst []byte, t *change.Table, r change.Row) []by
 func (enc *Encoder) AppendValue(dst []byte, e *change.Event) ([]byte, bool) {
 	switch {
 	case e.Raw != nil:
-		return append(dst, e.Raw.Value...), e.Raw.Value != nil
+		return enc.appendRawValue(dst, e)
 	case e.Op == change.OpTombstone || e.Table == nil:
 		return dst, false
 	case e.Flat && e.After == nil:
 		return dst, false
 	case e.Flat:
-		return enc.appendRow(dst, enc.planOf(e.Table), e.After, true), true
+		p := enc.planOf(e.Table)
+		return closeHead(enc.appendRow(append(dst, p.flatHead...), p, e.After, true), p.flatHead), true
 	}
 	p := enc.planOf(e.Table)
-	dst = append(dst, `{"before":`...)
+	dst = append(append(dst, p.valueHead...), `{"before":`...)
 	dst = enc.appendRow(dst, p, e.Before, false)
 	dst = append(dst, `,"after":`...)
 	dst = enc.appendRow(dst, p, e.After, true)
-	enc.commit.set(e.Commit)
-	dst = p.appendSource(dst, e, &enc.commit)
-	dst = append(dst, `,"transaction":null,"op":"`...)
-	dst = append(dst, byte(e.Op), '"')
+	dst = enc.appendSource(append(dst, ','), p, e)
+	dst = appendTransaction(append(dst, ','), e)
+	dst = append(append(dst, `,"op":"`...), byte(e.Op), '"')
 	enc.seen.set(e.Seen)
 	dst = enc.seen.appendMillis(append(dst, `,"ts_ms":`...))
-	return append(enc.seen.appendRest(dst), '}'), true
+	return closeHead(append(enc.seen.appendRest(dst), '}'), p.valueHead), true
 }
 
 func (enc *Encoder) appendRow(dst []byte, p *plan, r change.Row, after bool) []byte {
 	if r == nil {
 		return append(dst, "null"...)
 	}
-	if len(r) == 0 {
-		return append(dst, "{}"...)
-	}
 	open := byte('{')
-	for i := range min(len(r), len(p.names)) {
-		dst = append(append(dst, open), p.names[i]...)
+	for i := range min(len(r), len(p.columns)) {
+		c := &p.columns[i]
+		if c.omit {
+			continue
+		}
+		dst = append(append(dst, open), c.name...)
 		open = ','
 		switch {
 		case r[i].Kind == change.Null:
-			dst = append(dst, "null"...)
+			dst = append(dst, c.null...)
 		case r[i].Kind != change.Absent:
-			dst = enc.appendValue(dst, &p.table.Columns[i].Type, &r[i])
+			dst = enc.appendValue(dst, c, &r[i])
 		case after:
-			dst = append(dst, p.absent[i]...)
+			dst = append(dst, c.absent...)
 		default:
-			dst = append(dst, "null"...)
+			dst = append(dst, c.missing...)
 		}
 	}
+	if open == '{' {
+		dst = append(dst, '{')
+	}
 	return append(dst, '}')
-}
-
-// plan is what of a table's events is the same in each.
-type plan struct {
-	table  *change.Table
-	names  [][]byte // "name": of each column
-	absent [][]byte // the placeholder of each column
-	head   []byte   // ,"source":{ ... "ts_ms":
-	db     []byte   // ,"db":"...","sequence":
-	place  []byte   // ,"schema":"...","table":"..."
-	pg     bool
-}
-
-func (enc *Encoder) planOf(t *change.Table) *plan {
-	if t == enc.last {
-		return enc.plan
-	}
-	p, ok := enc.plans[t]
-	if !ok {
-		p = newPlan(t, enc.absent)
-		enc.plans[t] = p
-	}
-	enc.last, enc.plan = t, p
-	return p
-}
-
-func newPlan(t *change.Table, placeholder string) *plan {
-	p := &plan{table: t}
-	for i := range t.Columns {
-		p.names = append(p.names, jsontext.AppendKey(nil, t.Columns[i].Name))
-		p.absent = append(p.absent, appendAbsent(nil, &t.Columns[i].Type, placeholder))
-	}
-	var o change.Origin
-	if t.Origin != nil {
-		o = *t.Origin
-	}
-	p.head = jsontext.AppendText([]byte(`,"source":{"version":`), o.Version)
-	p.head = jsontext.AppendText(append(p.head, `,"connector":`...), o.Connector)
-	p.head = jsontext.AppendText(append(p.head, `,"name":`...), o.Name)
-	p.head = append(p.head, `,"ts_ms":`...)
-	p.db = jsontext.AppendText([]byte(`,"db":`), t.Name.Database)
-	p.db = append(p.db, `,"sequence":`...)
-	if p.pg = o.Connector == "postgresql"; p.pg {
-		p.place = jsontext.AppendText([]byte(`,"schema":`), t.Name.Schema)
-	}
-	p.place = jsontext.AppendText(append(p.place, `,"table":`...), t.Name.Table)
-	return p
 }
 
 // snapshotNames are the values of source.snapshot.
@@ -203,14 +183,21 @@ var snapshotNames = [...]string{
 	change.LastInSnapshot: "last", change.Incremental: "incremental",
 }
 
-// appendSource appends the source block with its key and the comma before it.
-func (p *plan) appendSource(dst []byte, e *change.Event, commit *stamp) []byte {
+// appendSource appends the source block with its key.
+func (enc *Encoder) appendSource(dst []byte, p *plan, e *change.Event) []byte {
+	commit := &enc.commit
+	commit.set(e.Commit)
 	dst = commit.appendMillis(append(dst, p.head...))
-	dst = append(dst, `,"snapshot":"`...)
-	if int(e.Snapshot) < len(snapshotNames) {
-		dst = append(dst, snapshotNames[e.Snapshot]...)
+	if e.Snapshot == change.NoSnapshot && enc.o.Values.NullMarker {
+		dst = append(dst, `,"snapshot":null`...)
+	} else {
+		dst = append(dst, `,"snapshot":"`...)
+		if int(e.Snapshot) < len(snapshotNames) {
+			dst = append(dst, snapshotNames[e.Snapshot]...)
+		}
+		dst = append(dst, '"')
 	}
-	dst = append(append(dst, '"'), p.db...)
+	dst = append(dst, p.db...)
 	switch {
 	case !p.pg || e.LSN == 0:
 		dst = append(dst, "null"...)
@@ -224,14 +211,56 @@ func (p *plan) appendSource(dst []byte, e *change.Event, commit *stamp) []byte {
 	}
 	dst = append(commit.appendRest(dst), p.place...)
 	if p.pg {
-		dst = appendOrNull(append(dst, `,"txId":`...), e.Txn)
-		lsn := e.LSN
-		if e.Snapshot == change.Incremental {
-			lsn = 0
-		}
-		dst = appendOrNull(append(dst, `,"lsn":`...), lsn)
-		dst = append(dst, `,"xmin":null,"origin":null,"origin_lsn":null`...)
+		return append(appendPostgres(dst, e), '}')
 	}
+	return append(appendBinlog(dst, e), '}')
+}
+
+// appendPostgres appends what the source block of PostgreSQL has at its end.
+func appendPostgres(dst []byte, e *change.Event) []byte {
+	dst = appendOrNull(append(dst, `,"txId":`...), e.Txn)
+	lsn := e.LSN
+	if e.Snapshot == change.Incremental {
+		lsn = 0
+	}
+	dst = appendOrNull(append(dst, `,"lsn":`...), lsn)
+	if e.Replica == nil {
+		return append(dst, `,"xmin":null,"origin":null,"origin_lsn":null`...)
+	}
+	dst = jsontext.AppendText(append(dst, `,"xmin":null,"origin":`...), e.Replica.Origin)
+	return appendOrNull(append(dst, `,"origin_lsn":`...), e.Replica.LSN)
+}
+
+// appendBinlog appends what the source block of MySQL and MariaDB has at its end.
+func appendBinlog(dst []byte, e *change.Event) []byte {
+	var b change.Binlog
+	if e.Binlog != nil {
+		b = *e.Binlog
+	}
+	dst = strconv.AppendUint(append(dst, `,"server_id":`...), uint64(b.ServerID), 10)
+	dst = textOrNull(append(dst, `,"gtid":`...), b.GTID)
+	dst = jsontext.AppendText(append(dst, `,"file":`...), b.File)
+	dst = strconv.AppendUint(append(dst, `,"pos":`...), e.LSN, 10)
+	dst = strconv.AppendUint(append(dst, `,"row":`...), uint64(e.Row), 10)
+	dst = appendOrNull(append(dst, `,"thread":`...), b.Thread)
+	return textOrNull(append(dst, `,"query":`...), b.Query)
+}
+
+func textOrNull(dst []byte, s string) []byte {
+	if s == "" {
+		return append(dst, "null"...)
+	}
+	return jsontext.AppendText(dst, s)
+}
+
+// appendTransaction appends the transaction block with its key.
+func appendTransaction(dst []byte, e *change.Event) []byte {
+	if e.TxID == "" {
+		return append(dst, `"transaction":null`...)
+	}
+	dst = jsontext.AppendText(append(dst, `"transaction":{"id":`...), e.TxID)
+	dst = strconv.AppendUint(append(dst, `,"total_order":`...), e.TxOrder, 10)
+	dst = strconv.AppendUint(append(dst, `,"data_collection_order":`...), e.TxInTable, 10)
 	return append(dst, '}')
 }
 
@@ -286,46 +315,4 @@ func floorDiv(n, by int64) int64 {
 		q--
 	}
 	return q
-}
-
-// AppendHeaders appends the headers of e's record as a JSON array of objects with key and value: the event's own, of
-// which a key change's old and new key become objects, then the context headers if they were asked for.
-func (enc *Encoder) AppendHeaders(dst []byte, e *change.Event) []byte {
-	dst = append(dst, '[')
-	start := len(dst)
-	for i := range e.Headers {
-		h := &e.Headers[i]
-		dst = appendHeaderKey(dst, start, h.Key)
-		dst = append(enc.appendHeaderValue(dst, e.Table, h), '}')
-	}
-	if enc.o.ContextHeaders && e.Raw == nil && e.Table != nil && e.Table.Origin != nil {
-		o := e.Table.Origin
-		dst = append(jsontext.AppendText(appendHeaderKey(dst, start, "__debezium.context.connectorLogicalName"), o.Name), '}')
-		dst = append(appendHeaderKey(dst, start, "__debezium.context.taskId"), '"')
-		dst = append(strconv.AppendInt(dst, int64(enc.o.Task), 10), `"}`...)
-		dst = append(jsontext.AppendText(appendHeaderKey(dst, start, "__debezium.context.connectorName"), o.Connector), '}')
-	}
-	return append(dst, ']')
-}
-
-func appendHeaderKey(dst []byte, start int, key string) []byte {
-	if len(dst) > start {
-		dst = append(dst, ',')
-	}
-	return append(jsontext.AppendText(append(dst, `{"key":`...), key), `,"value":`...)
-}
-
-func (enc *Encoder) appendHeaderValue(dst []byte, t *change.Table, h *change.Header) []byte {
-	if h.Value == nil {
-		return append(dst, "null"...)
-	}
-	if t != nil && (h.Key == change.HeaderNewKey || h.Key == change.HeaderOldKey) {
-		if dst, ok := enc.appendKeyTuple(dst, t, h.Value); ok {
-			return dst
-		}
-	}
-	if v := bytes.TrimSpace(h.Value); len(v) > 0 && (v[0] == '{' || v[0] == '[') && jsontext.Valid(v) {
-		return jsontext.AppendJSON(dst, v)
-	}
-	return jsontext.AppendString(dst, h.Value)
 }

@@ -36,6 +36,11 @@ func wide() *change.Event {
 	return e
 }
 
+// columnOf makes a column of a PostgreSQL table.
+func columnOf(t change.Type, s Side) column {
+	return New(Options{}).newColumn(&change.Column{Name: "c", Type: t, Nullable: true}, &change.Origin{Connector: connectorPostgres}, s, Placeholder)
+}
+
 func TestNullKeysAndValues(t *testing.T) {
 	e := wide()
 	table := *e.Table
@@ -91,8 +96,9 @@ func TestTruncateAndSnapshot(t *testing.T) {
 	my := *e.Table
 	my.Origin = &change.Origin{Connector: "mysql", Name: "shop"}
 	e.Table = &my
+	e.LSN = 24023128
 	got, _ = enc.AppendValue(nil, e)
-	if !json.Valid(got) || !strings.Contains(string(got), `"ts_ns":1559033904863123000,"table":"customers"},`) {
+	if !json.Valid(got) || !strings.Contains(string(got), `"ts_ns":1559033904863123000,"table":"customers","server_id":0,"gtid":null,"file":"","pos":24023128,"row":0,"thread":null,"query":null},`) {
 		t.Errorf("mysql: %s", got)
 	}
 }
@@ -123,7 +129,8 @@ func TestNothingIsFalsified(t *testing.T) {
 		{change.Type{Kind: change.Uint}, change.Value{Kind: change.Uint, Num: math.MaxUint64}, "18446744073709551615"},
 		{listOf(change.Type{Kind: change.Int}), change.Value{Kind: change.Array, Data: []byte("{1,")}, `"{1,"`},
 	} {
-		if got := string(New(Options{}).appendValue(nil, &c.typ, &c.v)); got != c.want {
+		col := columnOf(c.typ, Side{})
+		if got := string(New(Options{}).appendValue(nil, &col, &c.v)); got != c.want {
 			t.Errorf("%s %q: %s, want %s", c.typ.Kind, c.v.Data, got, c.want)
 		}
 	}
@@ -147,7 +154,7 @@ func FuzzDecimal(f *testing.F) {
 			text = text[:point] + "." + text[point:]
 		}
 		typ := change.Type{Kind: change.Decimal, Precision: 1000, Scale: int32(scale) + int32(more)}
-		got := appendDecimal(nil, &typ, []byte(sign+text))
+		got, _ := appendDecimal(nil, &typ, []byte(sign+text))
 		var raw []byte
 		if err := json.Unmarshal(got, &raw); err != nil {
 			t.Fatalf("%s%s: %s: %v", sign, text, got, err)
@@ -175,7 +182,8 @@ func FuzzValue(f *testing.F) {
 		v := change.Value{Kind: change.Kind(kind % 17), Num: num, Data: data}
 		e := &change.Event{Table: table, Op: change.OpUpdate, Before: change.Row{v}, After: change.Row{v}, Commit: int64(num), Seen: int64(num),
 			Headers: []change.Header{{Key: change.HeaderNewKey, Value: data}, {Key: string(data), Value: data}}}
-		enc := New(Options{ContextHeaders: true})
+		side := Side{Schemas: precision%2 == 0, NullDefault: num%2 == 0}
+		enc := New(Options{Keys: side, Values: side, Headers: side})
 		for _, p := range [][]byte{first(enc.AppendKey(nil, e)), first(enc.AppendValue(nil, e)), enc.AppendHeaders(nil, e)} {
 			if len(p) > 0 && (!json.Valid(p) || !jsontext.Valid(p)) {
 				t.Fatalf("invalid JSON %s", p)
@@ -188,15 +196,17 @@ func first(p []byte, _ bool) []byte { return p }
 
 func TestNoAllocations(t *testing.T) {
 	e := wide()
-	enc := New(Options{})
-	buf := make([]byte, 0, 8192)
 	e.Headers = []change.Header{{Key: "a", Value: []byte("b")}}
-	if n := testing.AllocsPerRun(100, func() {
-		buf, _ = enc.AppendKey(buf[:0], e)
-		buf, _ = enc.AppendValue(buf, e)
-		buf = enc.AppendHeaders(buf, e)
-	}); n != 0 {
-		t.Errorf("%v allocations a row", n)
+	for _, side := range []Side{{}, {Schemas: true, NullDefault: true}} {
+		enc := New(Options{Keys: side, Values: side, Headers: side, RunID: "run"})
+		buf := make([]byte, 0, 16384)
+		if n := testing.AllocsPerRun(100, func() {
+			buf, _ = enc.AppendKey(buf[:0], e)
+			buf, _ = enc.AppendValue(buf, e)
+			buf = enc.AppendHeaders(buf, e)
+		}); n != 0 {
+			t.Errorf("%v allocations a row, %+v", n, side)
+		}
 	}
 }
 

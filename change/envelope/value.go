@@ -17,21 +17,43 @@ const (
 	negInfinityUs   = -9223372036832400000
 )
 
-// appendValue appends v, a present value of a column of type t.
-func (enc *Encoder) appendValue(dst []byte, t *change.Type, v *change.Value) []byte {
+// appendValue appends v, a present value of column c: in the form of the column's type if it can be, and else as its
+// text. In strict columns, whose readers go by a schema, text that is no string is null.
+func (enc *Encoder) appendValue(dst []byte, c *column, v *change.Value) []byte {
+	if v.Kind != c.t.Kind {
+		return enc.appendOther(dst, c, v)
+	}
+	if c.form != byKind {
+		if out, ok := enc.appendForm(dst, c, v); ok {
+			return out
+		}
+		return appendUnfit(dst, c, v.Data)
+	}
 	switch v.Kind {
 	case change.Text, change.JSON:
 		return jsontext.AppendString(dst, v.Data)
 	case change.Int:
 		return strconv.AppendInt(dst, v.Int64(), 10)
-	case change.Uint:
-		return strconv.AppendUint(dst, v.Num, 10)
 	case change.Bool:
 		return strconv.AppendBool(dst, v.Num != 0)
 	case change.Decimal:
-		return appendDecimal(dst, t, v.Data)
+		if out, ok := appendDecimal(dst, c.t, v.Data); ok {
+			return out
+		}
+		return appendUnfit(dst, c, v.Data)
 	case change.Timestamp:
-		return appendTimestamp(dst, t, v.Int64())
+		return appendTimestamp(dst, c, v.Int64())
+	case change.Array:
+		return enc.appendArray(dst, c, v.Data)
+	}
+	return appendScalar(dst, c.t, v)
+}
+
+// appendScalar appends a value of a kind whose every value has a form, by the parameters of t.
+func appendScalar(dst []byte, t *change.Type, v *change.Value) []byte {
+	switch v.Kind {
+	case change.Uint:
+		return strconv.AppendUint(dst, v.Num, 10)
 	case change.TimestampTZ:
 		digits := 6
 		if t.Kind == change.TimestampTZ && t.Precision >= 0 {
@@ -50,10 +72,46 @@ func (enc *Encoder) appendValue(dst []byte, t *change.Type, v *change.Value) []b
 		return append(jsontext.AppendUUID(append(dst, '"'), v.Data), '"')
 	case change.Bytes:
 		return append(appendBytes(append(dst, '"'), t, v.Data), '"')
-	case change.Array:
-		return enc.appendArray(dst, t.Elem, v.Data)
 	}
 	return append(dst, "null"...)
+}
+
+// appendOther appends a value of another kind than its column's: a value that the kind can't represent, or what a
+// transform put there.
+func (enc *Encoder) appendOther(dst []byte, c *column, v *change.Value) []byte {
+	switch v.Kind {
+	case change.Text, change.JSON, change.Decimal, change.Array:
+		return appendUnfit(dst, c, v.Data)
+	}
+	integers := c.t.Kind == change.Int || c.t.Kind == change.Uint
+	plain := change.Type{Kind: v.Kind, Precision: -1, Render: c.t.Render}
+	switch {
+	case integers && (v.Kind == change.Int || v.Kind == change.Uint):
+		own := *v
+		own.Kind = c.t.Kind
+		return enc.appendValue(dst, c, &own)
+	case c.strict && !c.isString:
+		return append(dst, "null"...)
+	}
+	start := len(dst)
+	if v.Kind == change.Int || v.Kind == change.Bool || v.Kind == change.Timestamp {
+		dst = enc.appendValue(dst, &column{t: &plain}, v)
+	} else {
+		dst = appendScalar(dst, &plain, v)
+	}
+	if c.strict && dst[start] != '"' {
+		text := string(dst[start:])
+		return jsontext.AppendText(dst[:start], text)
+	}
+	return dst
+}
+
+// appendUnfit appends the text of a value that the column's type can't hold.
+func appendUnfit(dst []byte, c *column, text []byte) []byte {
+	if c.strict && !c.isString {
+		return append(dst, "null"...)
+	}
+	return jsontext.AppendString(dst, text)
 }
 
 func appendBytes(dst []byte, t *change.Type, p []byte) []byte {
@@ -108,7 +166,8 @@ func appendTime(dst []byte, t *change.Type, micros int64) []byte {
 	return strconv.AppendInt(dst, micros, 10)
 }
 
-func appendTimestamp(dst []byte, t *change.Type, micros int64) []byte {
+func appendTimestamp(dst []byte, c *column, micros int64) []byte {
+	t := c.t
 	if t.Render == change.RenderISO {
 		return append(appendZone(jsontext.AppendTimestamp(append(dst, '"'), micros, jsontext.AsNeeded), micros), '"')
 	}
@@ -125,45 +184,58 @@ func appendTimestamp(dst []byte, t *change.Type, micros int64) []byte {
 	case t.Render == change.RenderConnect || t.Render == change.RenderDefault && coarse(t):
 		return strconv.AppendInt(dst, floorDiv(micros, 1000), 10)
 	case t.Render == change.RenderNanos && !infinite:
-		if micros > math.MaxInt64/1000 || micros < math.MinInt64/1000 { // no int64 holds it: its text
-			return append(jsontext.AppendTimestamp(append(dst, '"'), micros, jsontext.AsNeeded), 'Z', '"')
+		if micros > math.MaxInt64/1000 || micros < math.MinInt64/1000 { // no int64 holds it
+			var text [40]byte
+			return appendUnfit(dst, c, append(jsontext.AppendTimestamp(text[:0], micros, jsontext.AsNeeded), 'Z'))
 		}
 		return appendNanos(dst, micros)
 	}
 	return strconv.AppendInt(dst, micros, 10)
 }
 
-// appendArray appends the array text p, or a string if it is no array.
-func (enc *Encoder) appendArray(dst []byte, elem *change.Type, p []byte) []byte {
+// appendArray appends the array text p, or a string if it is no array. A schema has room for one dimension: in strict
+// columns an array inside of an array is null.
+func (enc *Encoder) appendArray(dst []byte, c *column, p []byte) []byte {
 	start := len(dst)
 	a := jsontext.NewArray(p)
 	comma := false
-	for {
+	for depth := 0; ; {
 		tok := a.Next()
-		if comma && (tok == jsontext.ArrayOpen || tok == jsontext.ArrayElem || tok == jsontext.ArrayNull) {
+		if tok == jsontext.ArrayOpen {
+			depth++
+		}
+		hidden := c.strict && depth > 1
+		if comma && !hidden && (tok == jsontext.ArrayOpen || tok == jsontext.ArrayElem || tok == jsontext.ArrayNull) ||
+			hidden && tok == jsontext.ArrayOpen && depth == 2 && comma {
 			dst = append(dst, ',')
 		}
-		comma = tok != jsontext.ArrayOpen
-		switch tok {
-		case jsontext.ArrayOpen:
-			dst = append(dst, '[')
-		case jsontext.ArrayClose:
-			dst = append(dst, ']')
-		case jsontext.ArrayNull:
-			dst = append(dst, "null"...)
-		case jsontext.ArrayElem:
-			dst = enc.appendElem(dst, elem, &a)
-		case jsontext.ArrayEnd:
+		comma = tok != jsontext.ArrayOpen || hidden
+		switch {
+		case tok == jsontext.ArrayEnd:
 			return dst
-		case jsontext.ArrayBad:
-			return jsontext.AppendString(dst[:start], p)
+		case tok == jsontext.ArrayBad:
+			return appendUnfit(dst[:start], c, p)
+		case tok == jsontext.ArrayOpen && hidden && depth == 2:
+			dst = append(dst, "null"...)
+		case tok == jsontext.ArrayClose && depth == 1, tok == jsontext.ArrayClose && !hidden:
+			dst = append(dst, ']')
+		case hidden:
+		case tok == jsontext.ArrayOpen:
+			dst = append(dst, '[')
+		case tok == jsontext.ArrayNull:
+			dst = append(dst, "null"...)
+		case tok == jsontext.ArrayElem:
+			dst = enc.appendElem(dst, c.elem, &a)
+		}
+		if tok == jsontext.ArrayClose {
+			depth--
 		}
 	}
 }
 
 // appendElem uses the room behind dst for the element's bare text and moves the result over it.
-func (enc *Encoder) appendElem(dst []byte, elem *change.Type, a *jsontext.Array) []byte {
-	if !a.Escaped && (elem == nil || elem.Kind == change.Text) {
+func (enc *Encoder) appendElem(dst []byte, c *column, a *jsontext.Array) []byte {
+	if !a.Escaped && (c == nil || c.t.Kind == change.Text && c.form == byKind) {
 		return jsontext.AppendString(dst, a.Raw)
 	}
 	start, text := len(dst), a.Raw
@@ -171,42 +243,20 @@ func (enc *Encoder) appendElem(dst []byte, elem *change.Type, a *jsontext.Array)
 		dst = a.AppendElem(dst)
 		text = dst[start:]
 	}
-	v, dst := jsontext.ParseElem(elem, text, dst)
+	if c == nil {
+		c = &untyped
+	}
+	v, dst := jsontext.ParseElem(c.t, text, dst)
 	if v.Kind == change.Array { // an array type whose elements are arrays does not exist; keep its text
 		v.Kind = change.Text
 	}
 	end := len(dst)
-	dst = enc.appendValue(dst, elem, &v)
+	dst = enc.appendValue(dst, c, &v)
 	return dst[:start+copy(dst[start:], dst[end:])]
 }
 
-// appendAbsent appends what stands for a value of type t that was not sent: the placeholder in the shape of the type.
-func appendAbsent(dst []byte, t *change.Type, placeholder string) []byte {
-	switch t.Kind {
-	case change.Bytes:
-		return append(appendBytes(append(dst, '"'), t, []byte(placeholder)), '"')
-	case change.Array:
-		if t.Elem == nil {
-			break
-		}
-		dst = append(dst, '[')
-		switch t.Elem.Kind {
-		case change.Int, change.Uint:
-			for i := range len(placeholder) {
-				if i > 0 {
-					dst = append(dst, ',')
-				}
-				dst = strconv.AppendUint(dst, uint64(placeholder[i]), 10)
-			}
-		case change.UUID:
-			dst = append(jsontext.AppendUUID(append(dst, '"'), nameUUID(placeholder)), '"')
-		default:
-			dst = appendAbsent(dst, t.Elem, placeholder)
-		}
-		return append(dst, ']')
-	}
-	return jsontext.AppendText(dst, placeholder)
-}
+// untyped is the column of elements of an array of which nothing is known.
+var untyped = column{t: &change.Type{Kind: change.Text}, isString: true}
 
 // nameUUID is Java's UUID.nameUUIDFromBytes: version 3 without a name space.
 func nameUUID(name string) []byte {
