@@ -147,16 +147,11 @@ func appendRecord(dst []byte, r *worker.TailRecord) []byte {
 	dst = strconv.AppendInt(append(dst, `,"timestamp":`...), r.Timestamp, 10)
 	dst = appendJSON(append(dst, `,"key":`...), r.Key)
 	dst = appendJSON(append(dst, `,"value":`...), r.Value)
-	dst = append(dst, `,"headers":[`...)
-	for i, h := range r.Headers {
-		if i > 0 {
-			dst = append(dst, ',')
-		}
-		dst = jsontext.AppendText(append(dst, `{"key":`...), h.Key)
-		dst = appendJSON(append(dst, `,"value":`...), h.Value)
-		dst = append(dst, '}')
+	dst = append(dst, `,"headers":`...)
+	if r.Headers == nil {
+		dst = append(dst, "[]"...)
 	}
-	return append(dst, "]}\n"...)
+	return append(append(dst, r.Headers...), "}\n"...)
 }
 
 // appendJSON appends p as it is if it is JSON, otherwise as a string. It stays one line.

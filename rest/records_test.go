@@ -150,7 +150,7 @@ func TestRecordsCutShortAreNoEnd(t *testing.T) {
 
 func TestAppendRecordAllocatesNothing(t *testing.T) {
 	r := &worker.TailRecord{Topic: "shop.public.orders", Offset: 1 << 40, Timestamp: 1700000000000, Key: []byte(`{"id":1}`),
-		Value: []byte(`{"before":null,"after":{"id":1,"total":"19.90"},"op":"c"}`), Headers: []topic.Header{{Key: "h", Value: []byte("v")}}}
+		Value: []byte(`{"before":null,"after":{"id":1,"total":"19.90"},"op":"c"}`), Headers: []byte(`[{"key":"h","value":"v"}]`)}
 	buf := make([]byte, 0, 1<<10)
 	if n := testing.AllocsPerRun(100, func() { buf = appendRecord(buf[:0], r) }); n > 0 {
 		t.Errorf("%v allocations for a record", n)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -45,6 +46,9 @@ func (noCodec) Decode(recs []topic.Record, _ uint32, b *change.Batch) error {
 	for _, r := range recs {
 		e := b.Add()
 		e.Key, e.Raw = r.Key, &change.Raw{Key: r.Key, Value: r.Value}
+		for _, h := range r.Headers {
+			e.Headers = append(e.Headers, change.Header{Key: h.Key, Value: h.Value})
+		}
 	}
 	return nil
 }
@@ -53,6 +57,18 @@ func (noCodec) AppendKey(dst []byte, e *change.Event) ([]byte, bool) {
 }
 func (noCodec) AppendValue(dst []byte, e *change.Event) ([]byte, bool) {
 	return append(dst, e.Raw.Value...), e.Raw.Value != nil
+}
+
+func (noCodec) AppendHeaders(dst []byte, e *change.Event) []byte {
+	for i, h := range e.Headers {
+		dst = append(dst, "[,"[min(i, 1)])
+		dst = append(strconv.AppendQuote(append(dst, `{"key":`...), h.Key), `,"value":`...)
+		dst = append(strconv.AppendQuote(dst, string(h.Value)), '}')
+	}
+	if len(e.Headers) == 0 {
+		return append(dst, "[]"...)
+	}
+	return append(dst, ']')
 }
 
 type quietConfig struct {
@@ -75,7 +91,7 @@ func newAPI(t *testing.T, access Access) *api {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := worker.Open(ctx, worker.Options{Log: log, Codec: noCodec{}, Formatter: func() worker.Formatter { return noCodec{} },
+	w, err := worker.Open(ctx, worker.Options{Log: log, Codec: noCodec{}, Formatter: func(map[string]string) worker.Formatter { return noCodec{} },
 		Sources: []source.Plugin{{Name: "quiet", Classes: []string{"org.example.QuietConnector"}, Keys: config.Keys(&quietConfig{}),
 			Check: func(props map[string]string) []config.Problem { return config.Decode(props, &quietConfig{}) },
 			Open:  func(context.Context, source.Setup) (source.Source, error) { return quiet{}, nil }}},
@@ -285,7 +301,7 @@ func TestRecords(t *testing.T) {
 	if err := a.log.Append(ctx, recs); err != nil {
 		t.Fatal(err)
 	}
-	want := `{"topic":"t","partition":0,"offset":0,"timestamp":5,"key":{"id":9007199254740993},"value":{"x":1.0},"headers":[]}
+	want := `{"topic":"t","partition":0,"offset":0,"timestamp":5,"key":{"id":9007199254740993},"value":{"x":1.0},"headers":[{"key":"h","value":"plain"}]}
 {"topic":"t","partition":0,"offset":1,"timestamp":6,"key":{"id":2},"value":null,"headers":[]}
 `
 	if w := a.call("GET", "/tailrace/records?topic=t&from=start&until=end", ""); w.Code != 200 || w.Body.String() != want {

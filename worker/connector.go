@@ -78,6 +78,9 @@ func (w *Worker) define(props map[string]string) (*definition, []config.Problem)
 				problems = append(problems, p)
 			}
 		}
+		if w.opt.CheckFormat != nil {
+			problems = append(problems, w.opt.CheckFormat(props)...)
+		}
 	} else if d.sink != nil {
 		problems = append(d.sink.Check(props), d.parseSink(props)...)
 	} else if d.class == "" {

@@ -235,6 +235,7 @@ func (plainFormat) AppendKey(dst []byte, e *change.Event) ([]byte, bool) {
 func (plainFormat) AppendValue(dst []byte, e *change.Event) ([]byte, bool) {
 	return append(dst, byte(e.Op)), true
 }
+func (plainFormat) AppendHeaders(dst []byte, _ *change.Event) []byte { return append(dst, "[]"...) }
 
 func newHarness(tb testing.TB) *harness {
 	return &harness{tb: tb, dir: tb.TempDir(), db: newFakeDB(), target: newFakeTarget()}
@@ -258,7 +259,7 @@ func (h *harness) start() {
 		h.tb.Fatal(err)
 	}
 	none := func(map[string]string) []config.Problem { return nil }
-	h.w, err = Open(ctx, Options{Log: front, Codec: regCodec{reg}, Formatter: func() Formatter { return plainFormat{} },
+	h.w, err = Open(ctx, Options{Log: front, Codec: regCodec{reg}, Formatter: func(map[string]string) Formatter { return plainFormat{} },
 		Sources: []source.Plugin{{Name: "fakesource", Classes: []string{"org.example.FakeSource"}, Check: none,
 			Open: func(_ context.Context, s source.Setup) (source.Source, error) {
 				if want := s.Props["database.password"]; want != "" && want != "secret" {

@@ -3,7 +3,9 @@ package worker
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strconv"
+	"strings"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
@@ -24,13 +26,13 @@ type TailRecord struct {
 	Offset     int64
 	Timestamp  int64  // milliseconds since the Unix epoch
 	Key, Value []byte // as the converter gives them, JSON; nil: null
-	Headers    []topic.Header
+	Headers    []byte // a JSON array of objects with key and value
 }
 
 // Tail calls emit with the records of the topics, of each partition in order, until emit fails, ctx is done or, if the
 // request says so, the present end. Internal topics hold no events: their records come as they are.
 func (w *Worker) Tail(ctx context.Context, req TailRequest, emit func(*TailRecord) error) error {
-	t := tail{w: w, dec: w.opt.Codec.NewDecoder(), format: w.opt.Formatter(), emit: emit, ends: map[lane]int64{}}
+	t := tail{w: w, dec: w.opt.Codec.NewDecoder(), formats: map[string]Formatter{}, emit: emit, ends: map[lane]int64{}}
 	rd, err := w.opt.Log.Reader(ctx)
 	if err != nil {
 		return err
@@ -61,14 +63,14 @@ type lane struct {
 
 // tail is one Tail under way.
 type tail struct {
-	w      *Worker
-	dec    Decoder
-	format Formatter
-	emit   func(*TailRecord) error
-	ends   map[lane]int64 // where to stop, if the request says so
-	epochs map[string]uint32
-	batch  change.Batch
-	buf    []byte
+	w       *Worker
+	dec     Decoder
+	formats map[string]Formatter // by topic.prefix
+	emit    func(*TailRecord) error
+	ends    map[lane]int64 // where to stop, if the request says so
+	epochs  map[string]uint32
+	batch   change.Batch
+	buf     []byte
 }
 
 func (t *tail) open(ctx context.Context, rd topic.Reader, req TailRequest) error {
@@ -128,7 +130,12 @@ func (t *tail) show(recs []topic.Record, bounded bool) error {
 	if len(l.topic) > len(internalPrefix) && l.topic[:len(internalPrefix)] == internalPrefix {
 		for i := range recs {
 			r := &recs[i]
-			if err := t.emit(&TailRecord{r.Topic, r.Partition, r.Offset, r.Timestamp, r.Key, r.Value, r.Headers}); err != nil {
+			e := change.Event{}
+			for _, h := range r.Headers {
+				e.Headers = append(e.Headers, change.Header{Key: h.Key, Value: h.Value})
+			}
+			t.buf = t.format(r.Topic, &e).AppendHeaders(t.buf[:0], &e)
+			if err := t.emit(&TailRecord{r.Topic, r.Partition, r.Offset, r.Timestamp, r.Key, r.Value, t.buf}); err != nil {
 				return err
 			}
 		}
@@ -149,22 +156,50 @@ func (t *tail) show(recs []topic.Record, bounded bool) error {
 // event formats one event and emits it.
 func (t *tail) event(r *topic.Record, e *change.Event) error {
 	out := TailRecord{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Timestamp: r.Timestamp}
-	var ok bool
-	t.buf, ok = t.format.AppendKey(t.buf[:0], e)
+	format := t.format(r.Topic, e)
+	var key, value bool
+	t.buf, key = format.AppendKey(t.buf[:0], e)
 	n := len(t.buf)
-	if ok {
+	if r.Value != nil {
+		t.buf, value = format.AppendValue(t.buf, e)
+	}
+	m := len(t.buf)
+	t.buf = format.AppendHeaders(t.buf, e)
+	if key {
 		out.Key = t.buf[:n:n]
 	}
-	if r.Value != nil {
-		if t.buf, ok = t.format.AppendValue(t.buf, e); ok {
-			out.Value = t.buf[n:]
-		}
+	if value {
+		out.Value = t.buf[n:m:m]
 	}
-	if out.Key != nil {
-		out.Key = t.buf[:n:n] // the buffer may have moved
-	}
-	for _, h := range e.Headers {
-		out.Headers = append(out.Headers, topic.Header{Key: h.Key, Value: h.Value})
-	}
+	out.Headers = t.buf[m:]
 	return t.emit(&out)
+}
+
+// format returns the formatter of the connector that an event is from: by its table, or else by the topic's name.
+func (t *tail) format(topic string, e *change.Event) Formatter {
+	prefix := topic
+	if e.Table != nil && e.Table.Origin != nil {
+		prefix = e.Table.Origin.Name
+	}
+	f, ok := t.formats[prefix]
+	if !ok {
+		f = t.w.opt.Formatter(t.w.sourceOf(prefix))
+		t.formats[prefix] = f
+	}
+	return f
+}
+
+// sourceOf returns the properties of the source connector whose topic.prefix is name, or else the longest part of it
+// between dots; nil if there is none.
+func (w *Worker) sourceOf(name string) (props map[string]string) {
+	longest := ""
+	for _, c := range w.list() {
+		c.mu.Lock()
+		prefix := c.stored.Config["topic.prefix"]
+		if c.def.source != nil && len(prefix) > len(longest) && strings.Contains("."+name+".", "."+prefix+".") {
+			longest, props = prefix, maps.Clone(c.stored.Config)
+		}
+		c.mu.Unlock()
+	}
+	return props
 }

@@ -42,13 +42,19 @@ type Decoder interface {
 type Formatter interface {
 	AppendKey(dst []byte, e *change.Event) ([]byte, bool)
 	AppendValue(dst []byte, e *change.Event) ([]byte, bool)
+	// AppendHeaders appends a JSON array of objects with key and value.
+	AppendHeaders(dst []byte, e *change.Event) []byte
 }
 
-// Options are what a worker is made of. All fields are needed but Backoff.
+// Options are what a worker is made of. All fields are needed but CheckFormat and Backoff.
 type Options struct {
-	Log        topic.Log
-	Codec      Codec
-	Formatter  func() Formatter
+	Log   topic.Log
+	Codec Codec
+	// Formatter makes the formatter for events of the source connector with these properties (nil: of no known one), by
+	// its converters. CheckFormat judges them.
+	Formatter   func(props map[string]string) Formatter
+	CheckFormat func(props map[string]string) []config.Problem
+
 	Sources    []source.Plugin
 	Sinks      []sink.Plugin
 	Transforms []transform.Plugin

@@ -243,8 +243,8 @@ func (enc *Encoder) appendElem(dst []byte, c *column, a *jsontext.Array) []byte 
 		dst = a.AppendElem(dst)
 		text = dst[start:]
 	}
-	if c == nil {
-		c = &untyped
+	if c == nil { // nothing is known of the elements
+		return jsontext.AppendString(dst[:start], []byte(string(text)))
 	}
 	v, dst := jsontext.ParseElem(c.t, text, dst)
 	if v.Kind == change.Array { // an array type whose elements are arrays does not exist; keep its text
@@ -254,9 +254,6 @@ func (enc *Encoder) appendElem(dst []byte, c *column, a *jsontext.Array) []byte 
 	dst = enc.appendValue(dst, c, &v)
 	return dst[:start+copy(dst[start:], dst[end:])]
 }
-
-// untyped is the column of elements of an array of which nothing is known.
-var untyped = column{t: &change.Type{Kind: change.Text}, isString: true}
 
 // nameUUID is Java's UUID.nameUUIDFromBytes: version 3 without a name space.
 func nameUUID(name string) []byte {

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"github.com/tailrace/tailrace/change/envelope"
 	"github.com/tailrace/tailrace/change/rowcodec"
 	"github.com/tailrace/tailrace/worker"
 )
@@ -17,9 +16,6 @@ func (r rows) NewEncoder(tombstones bool) worker.Encoder {
 }
 
 func (r rows) NewDecoder() worker.Decoder { return r.Registry.NewDecoder() }
-
-// debezium writes events as Debezium's JSON without schemas.
-func debezium() worker.Formatter { return envelope.New(envelope.Options{}) }
 
 // late is the log's merger and consumer floor. The log is opened before the registry and the worker that know them; until
 // they are there nothing is merged and no consumer has passed anything.

@@ -17,9 +17,10 @@ import (
 // plugins returns worker options with every connector and transform that this binary has. A new one is one more line.
 func plugins() worker.Options {
 	return worker.Options{
-		Version:    version,
-		Sources:    []source.Plugin{postgres.Plugin},
-		Sinks:      []sink.Plugin{elasticsearch.Plugin, redis.Plugin, postgressink.Plugin},
-		Transforms: []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin},
+		Version:     version,
+		CheckFormat: checkConverters,
+		Sources:     []source.Plugin{postgres.Plugin},
+		Sinks:       []sink.Plugin{elasticsearch.Plugin, redis.Plugin, postgressink.Plugin},
+		Transforms:  []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin},
 	}
 }

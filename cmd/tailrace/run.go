@@ -95,7 +95,7 @@ func (d *service) open(ctx context.Context, log *disk.Log, l *late) (*worker.Wor
 	}
 	l.reg.Store(reg)
 	opt := plugins()
-	opt.Log, opt.Codec, opt.Formatter, opt.Providers = log, rows{reg}, debezium, d.providers
+	opt.Log, opt.Codec, opt.Formatter, opt.Providers = log, rows{reg}, newFormatter(), d.providers
 	opt.ID, opt.Logger, opt.Now = d.listener.Addr().String(), d.logger, time.Now
 	w, err := worker.Open(ctx, opt)
 	if err != nil {
