@@ -38,7 +38,11 @@ type kind struct {
 
 // kinds lists every server, in the order in which they are started.
 func kinds() []kind {
-	return []kind{postgres15(), mariadb10(), mysql80(), mysql57(), mysql97(), redis7(), elasticsearch8()}
+	var all []kind
+	for _, r := range pgReleases() {
+		all = append(all, postgres(r))
+	}
+	return append(all, mariadb10(), mysql80(), mysql57(), mysql97(), redis7(), elasticsearch8())
 }
 
 // find returns the kind called name.

@@ -60,7 +60,13 @@ func (s *skipSpy) Skipf(format string, args ...any) {
 }
 
 func TestPostgresSurvivesKill(t *testing.T) {
-	s := Private(t, "postgres15", map[string]string{"max_connections": "17"})
+	for _, r := range pgReleases() {
+		t.Run(r.major, func(t *testing.T) { testPostgresSurvivesKill(t, "postgres"+r.major) })
+	}
+}
+
+func testPostgresSurvivesKill(t *testing.T, name string) {
+	s := Private(t, name, map[string]string{"max_connections": "17"})
 	exec := func(sql string) string {
 		t.Helper()
 		c, err := pgx.Connect(t.Context(), s.URL)

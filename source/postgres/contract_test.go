@@ -12,7 +12,9 @@ import (
 	"github.com/tailrace/tailrace/source/sourcetest"
 )
 
-func TestContract(t *testing.T) {
+func TestContract(t *testing.T) { eachServer(t, testContract) }
+
+func testContract(t *testing.T) {
 	sourcetest.Run(t, sourcetest.Harness{
 		New: func(t *testing.T) sourcetest.Database {
 			return &contractDB{newDB(t, `CREATE TABLE items (id bigint PRIMARY KEY, n bigint, doc text);

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"hash/fnv"
 	"maps"
 	"net"
 	"net/url"
@@ -33,10 +34,31 @@ type testDB struct {
 	slot string
 }
 
-// newDB makes a database on the shared server and runs sql in it.
+// eachServer runs a test on PostgreSQL 15 and 18, and on one of 14, 16 and 17: which of them follows from the test's name, so that
+// the tests together cover all and each stays the same from run to run.
+func eachServer(t *testing.T, run func(t *testing.T)) {
+	h := fnv.New32a()
+	h.Write([]byte(t.Name()))
+	others := []string{"postgres14", "postgres16", "postgres17"}
+	for _, name := range []string{"postgres15", "postgres18", others[h.Sum32()%3]} {
+		t.Run(name, run)
+	}
+}
+
+// serverName returns the server that the test's name says, PostgreSQL 15 if it says none.
+func serverName(t *testing.T) string {
+	for part := range strings.SplitSeq(t.Name(), "/") {
+		if strings.HasPrefix(part, "postgres") && servers.Variable(part) != "" {
+			return part
+		}
+	}
+	return "postgres15"
+}
+
+// newDB makes a database on the shared server of the test (see serverName) and runs sql in it.
 func newDB(t *testing.T, sql string) *testDB {
 	t.Helper()
-	return newDBAt(t, servers.Need(t, "postgres15"), sql)
+	return newDBAt(t, servers.Need(t, serverName(t)), sql)
 }
 
 // newDBAt makes a database on the server at addr. At the end of the test the slot, the database and what wrongly kept

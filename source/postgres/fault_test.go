@@ -50,10 +50,12 @@ func (p *tap) ends() error {
 	}
 }
 
-func TestFaults(t *testing.T) {
+func TestFaults(t *testing.T) { eachServer(t, testFaults) }
+
+func testFaults(t *testing.T) {
 	t.Run("case22_immediate_stop_after_ack", func(t *testing.T) {
 		t.Parallel()
-		server := servers.Private(t, "postgres15", nil)
+		server := servers.Private(t, serverName(t), nil)
 		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY)`)
 		p := d.stream(nil)
 		p.read()
@@ -121,7 +123,7 @@ func TestFaults(t *testing.T) {
 	})
 	t.Run("case25_slot_invalidated", func(t *testing.T) {
 		t.Parallel()
-		server := servers.Private(t, "postgres15", map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"})
+		server := servers.Private(t, serverName(t), map[string]string{"max_slot_wal_keep_size": "1MB", "max_wal_size": "32MB", "min_wal_size": "32MB"})
 		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE noise (v text)`)
 		p := d.stream(nil)
 		p.read() // and acknowledge nothing
@@ -141,7 +143,7 @@ func TestFaults(t *testing.T) {
 			t.Errorf("preflight: %v", problems)
 		}
 	})
-	t.Run("publication_dropped_while_running", func(t *testing.T) {
+	t.Run("case26_publication_dropped_while_running", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 		p := d.stream(nil)
 		p.read()
@@ -160,7 +162,6 @@ func TestFaults(t *testing.T) {
 		d.refused(change.Position(`{`), "POSITION_INVALID")
 	})
 	t.Run("slot_in_use", func(t *testing.T) {
-		t.Parallel()
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 		p := d.stream(nil)
 		p.read()
@@ -171,11 +172,13 @@ func TestFaults(t *testing.T) {
 			t.Errorf("a second stream of one source: %v", err)
 		}
 		second := d.open()
+		second.busy = 200 * time.Millisecond
 		_, err := second.Stream(t.Context(), p.resume)
 		if err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), "in use by process") {
 			t.Errorf("second connector: %v", err)
 		}
 		p.stop()
+		second.busy = busyWait
 		st, err := second.Stream(t.Context(), p.resume)
 		if err != nil {
 			t.Fatal(err)
@@ -223,7 +226,9 @@ func mentions(problems []configProblem, key, text string) bool {
 	return slices.ContainsFunc(problems, func(p configProblem) bool { return p.Key == key && strings.Contains(p.Message, text) })
 }
 
-func TestPreflight(t *testing.T) {
+func TestPreflight(t *testing.T) { eachServer(t, testPreflight) }
+
+func testPreflight(t *testing.T) {
 	check := func(t *testing.T, d *testDB, setup source.Setup, key string, texts ...string) {
 		t.Helper()
 		before := d.rows(`SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT pubname::text FROM pg_publication`)
@@ -271,7 +276,7 @@ func TestPreflight(t *testing.T) {
 	})
 	t.Run("case27_wal_level", func(t *testing.T) {
 		t.Parallel()
-		server := servers.Private(t, "postgres15", map[string]string{"wal_level": "replica"})
+		server := servers.Private(t, serverName(t), map[string]string{"wal_level": "replica"})
 		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY)`)
 		check(t, d, d.setup(), "database.hostname", "wal_level is replica", "ALTER SYSTEM SET wal_level = 'logical'")
 		_, err := Plugin.Open(t.Context(), d.setup())
@@ -279,7 +284,7 @@ func TestPreflight(t *testing.T) {
 	})
 	t.Run("case27_password_and_slots", func(t *testing.T) {
 		t.Parallel()
-		server := servers.Private(t, "postgres15", map[string]string{"max_replication_slots": "1"})
+		server := servers.Private(t, serverName(t), map[string]string{"max_replication_slots": "1"})
 		d := newDBAt(t, server.URL, `CREATE TABLE t (id int PRIMARY KEY); CREATE ROLE cdc LOGIN SUPERUSER REPLICATION PASSWORD 'right'`)
 		hba := filepath.Join(server.Dir, "data", "pg_hba.conf")
 		if err := os.WriteFile(hba, []byte("host all cdc 127.0.0.1/32 scram-sha-256\nhost replication cdc 127.0.0.1/32 scram-sha-256\n"+

@@ -19,6 +19,9 @@ import (
 // killed needs a moment to notice.
 const busyWait = 5 * time.Second
 
+// diagnoseTimeout bounds the question why a stream ended.
+const diagnoseTimeout = 5 * time.Second
+
 // slotState is a row of pg_replication_slots.
 type slotState struct {
 	exists    bool
@@ -215,7 +218,7 @@ func names(tables []candidate) []string {
 // claimSlot waits until the slot is free, makes it if there is none and the position is the beginning, and returns where
 // the stream is to start.
 func (s *Source) claimSlot(ctx context.Context, conn *pgconn.PgConn, from position) (uint64, error) {
-	deadline := time.Now().Add(busyWait)
+	deadline := time.Now().Add(s.busy)
 	for {
 		var state slotState
 		if err := s.control.do(ctx, func(c *pgx.Conn) (err error) {
@@ -265,7 +268,7 @@ func pause(ctx context.Context, d time.Duration) error {
 
 // dropSlot drops the slot if there is one, waiting a moment for its walsender to end.
 func (s *Source) dropSlot(ctx context.Context) error {
-	deadline := time.Now().Add(busyWait)
+	deadline := time.Now().Add(s.busy)
 	for {
 		err := s.control.do(ctx, func(c *pgx.Conn) error {
 			_, err := c.Exec(ctx, `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE slot_name = $1`, s.settings.Slot)
@@ -291,7 +294,7 @@ func (s *Source) diagnose(ctx context.Context, err error, at position) error {
 	if err = explain(s.settings, err); fault.IsPermanent(err) {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, busyWait)
+	ctx, cancel := context.WithTimeout(ctx, diagnoseTimeout)
 	defer cancel()
 	var reason error
 	asked := s.control.do(ctx, func(c *pgx.Conn) error {

@@ -50,7 +50,8 @@ type Source struct {
 	setup    source.Setup
 	log      *slog.Logger
 	origin   *change.Origin
-	idle     time.Duration
+	idle     time.Duration // see idleInterval
+	busy     time.Duration // see busyWait
 
 	control *session // catalog, re-reads and gauges
 	scan    *session // chunks
@@ -83,7 +84,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, done: make(chan struct{}),
+	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, done: make(chan struct{}),
 		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
 		control: &session{settings: c, connector: setup.Connector},
 		scan:    &session{settings: c, connector: setup.Connector},

@@ -12,7 +12,9 @@ import (
 	"github.com/tailrace/tailrace/change"
 )
 
-func TestStreamDML(t *testing.T) {
+func TestStreamDML(t *testing.T) { eachServer(t, testStreamDML) }
+
+func testStreamDML(t *testing.T) {
 	t.Run("case01_three_transactions", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE a (id int PRIMARY KEY, v text NOT NULL);
 			CREATE TABLE f (id int PRIMARY KEY, v text); ALTER TABLE f REPLICA IDENTITY FULL`)
@@ -106,7 +108,9 @@ func TestStreamDML(t *testing.T) {
 	})
 }
 
-func TestStreamIdentity(t *testing.T) {
+func TestStreamIdentity(t *testing.T) { eachServer(t, testStreamIdentity) }
+
+func testStreamIdentity(t *testing.T) {
 	t.Run("case04_key_change", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, v text); INSERT INTO t VALUES (1, 'one')`)
 		p := d.stream(nil)
@@ -233,7 +237,9 @@ func TestStreamIdentity(t *testing.T) {
 	})
 }
 
-func TestStreamStructure(t *testing.T) {
+func TestStreamStructure(t *testing.T) { eachServer(t, testStreamStructure) }
+
+func testStreamStructure(t *testing.T) {
 	t.Run("case50_ddl_inside_a_transaction", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, a int)`)
 		p := d.stream(nil)
@@ -351,7 +357,9 @@ func TestStreamStructure(t *testing.T) {
 	})
 }
 
-func TestStreamPosition(t *testing.T) {
+func TestStreamPosition(t *testing.T) { eachServer(t, testStreamPosition) }
+
+func testStreamPosition(t *testing.T) {
 	t.Run("case15_copy_with_one_lsn", func(t *testing.T) {
 		const rows = 10_000
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
@@ -486,12 +494,12 @@ func TestStreamPosition(t *testing.T) {
 	t.Run("case28_stalled_longer_than_the_server_waits", func(t *testing.T) {
 		t.Parallel()
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
-		d.exec("ALTER DATABASE " + ident(d.name) + " SET wal_sender_timeout = '5s'")
+		d.exec("ALTER DATABASE " + ident(d.name) + " SET wal_sender_timeout = '1s'")
 		p := d.stream(nil)
 		p.read()
 		pid := d.text(`SELECT active_pid::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot)
 		d.exec("INSERT INTO t SELECT i, repeat('v', 300) FROM generate_series(1, 50000) i")
-		timer := time.NewTimer(16 * time.Second) // longer than three timeouts; nothing can be waited for
+		timer := time.NewTimer(3500 * time.Millisecond) // longer than three timeouts; nothing can be waited for
 		<-timer.C
 		p.events(50_000)
 		if now := d.text(`SELECT COALESCE(active_pid, 0)::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot); now != pid {
