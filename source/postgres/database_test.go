@@ -55,6 +55,9 @@ func serverName(t *testing.T) string {
 	return "postgres15"
 }
 
+// fullSize reports whether a test that needs minutes at its full size is to run so: that is once, on PostgreSQL 18.
+func fullSize(t *testing.T) bool { return serverName(t) == "postgres18" && !testing.Short() }
+
 // newDB makes a database on the shared server of the test (see serverName) and runs sql in it.
 func newDB(t *testing.T, sql string) *testDB {
 	t.Helper()

@@ -151,6 +151,43 @@ func testFaults(t *testing.T) {
 		d.exec("INSERT INTO t VALUES (1)")
 		d.permanent(p.ends(), "PUBLICATION_MISSING")
 	})
+	t.Run("case26_publication_changed_while_running", func(t *testing.T) {
+		for sql, text := range map[string]string{
+			"ALTER PUBLICATION dbz_publication DROP TABLE u":                                                "table public.u is no longer in publication",
+			"ALTER PUBLICATION dbz_publication DROP TABLE u; ALTER PUBLICATION dbz_publication ADD TABLE u": "was taken out of publication",
+			"DROP PUBLICATION dbz_publication; CREATE PUBLICATION dbz_publication FOR TABLE t, u":           "dropped and made again",
+			"ALTER PUBLICATION dbz_publication SET (publish = 'insert')":                                    `publishes only "insert"`,
+		} {
+			d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)`)
+			p := d.stream(nil)
+			p.read()
+			p.src.look(t.Context())
+			d.exec("INSERT INTO t VALUES (1)")
+			p.events(1) // all is well
+			d.exec(sql)
+			p.src.look(t.Context())
+			err := p.ends()
+			d.permanent(err, "PUBLICATION_CHANGED")
+			if !strings.Contains(err.Error(), text) {
+				t.Errorf("after %s: %v", sql, err)
+			}
+			p.stop()
+		}
+	})
+	t.Run("publication_follows_tables", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		p.read()
+		d.exec("DROP TABLE u; CREATE TABLE n (id int PRIMARY KEY); CREATE TABLE keyless (id int)")
+		p.src.look(t.Context())
+		d.exec("INSERT INTO n VALUES (1); INSERT INTO keyless VALUES (1); UPDATE keyless SET id = 2")
+		want(t, p.events(1), "c public.n 1 after{id=1}")
+		p.src.look(t.Context())
+		d.exec("ALTER TABLE keyless REPLICA IDENTITY FULL")
+		p.src.look(t.Context())
+		d.exec("UPDATE keyless SET id = 3")
+		want(t, p.events(2)[1:], "u public.keyless before{id=2} after{id=3}")
+	})
 	t.Run("other_server", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 		p := d.stream(nil)

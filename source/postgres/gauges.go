@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tailrace/tailrace/internal/fault"
 )
 
 // gauges are the figures about the slot that the control connection reads now and then.
@@ -46,16 +48,12 @@ func distance(from, to uint64) float64 {
 	return float64(to - from)
 }
 
-// watch refreshes the slot's figures until ctx is done. An unreachable server leaves them as they were.
+// watch looks after slot and publication until ctx is done.
 func (s *Source) watch(ctx context.Context) {
-	tick := time.NewTicker(gaugeInterval)
+	tick := time.NewTicker(watchInterval)
 	defer tick.Stop()
 	for {
-		if values, err := s.readGauges(ctx); err == nil {
-			s.gauges.mu.Lock()
-			s.gauges.values = values
-			s.gauges.mu.Unlock()
-		}
+		s.look(ctx)
 		select {
 		case <-ctx.Done():
 			return
@@ -64,8 +62,30 @@ func (s *Source) watch(ctx context.Context) {
 	}
 }
 
+// look refreshes the slot's figures, which an unreachable server leaves as they were, and ends the stream if the publication does not
+// send any more what it did.
+func (s *Source) look(ctx context.Context) {
+	if values, err := s.readGauges(ctx); err == nil {
+		s.gauges.mu.Lock()
+		s.gauges.values = values
+		s.gauges.mu.Unlock()
+	}
+	st := s.stream.Load()
+	if st == nil || st.isClosed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, watchInterval)
+	defer cancel()
+	switch err := s.guard(ctx, st); {
+	case fault.IsPermanent(err):
+		st.queue.fail(err)
+	case err != nil && ctx.Err() == nil:
+		s.log.Warn("cannot look at the publication", "error", err.Error())
+	}
+}
+
 func (s *Source) readGauges(ctx context.Context) (map[string]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, gaugeInterval)
+	ctx, cancel := context.WithTimeout(ctx, watchInterval)
 	defer cancel()
 	var retained, lag, active float64
 	err := s.control.do(ctx, func(c *pgx.Conn) error {

@@ -18,6 +18,10 @@ const (
 	tickInterval = 500 * time.Millisecond // how late an acknowledgement may reach the server
 	writeTimeout = 10 * time.Second
 	promptPause  = 10 * time.Millisecond // between prompts to the server
+
+	// skippedPublication is the SQLSTATE by which PostgreSQL 18 warns that it decodes without the publication, which did not exist at
+	// that point of the WAL; older servers fail.
+	skippedPublication = "55000"
 )
 
 // pump owns a replication connection in CopyBoth mode: it moves messages into the queue and tells the server that we are
@@ -80,7 +84,11 @@ func (p *pump) run() error {
 			return pgconn.ErrorResponseToPgError(m)
 		case *pgproto3.CopyDone:
 			return errors.New("server ended the replication stream")
-		case *pgproto3.NoticeResponse, *pgproto3.ParameterStatus:
+		case *pgproto3.NoticeResponse:
+			if m.Code == skippedPublication {
+				return pgconn.ErrorResponseToPgError((*pgproto3.ErrorResponse)(m))
+			}
+		case *pgproto3.ParameterStatus:
 		default:
 			return fmt.Errorf("unexpected message %T in the replication stream", m)
 		}

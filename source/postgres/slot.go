@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -95,126 +94,6 @@ func checkServer(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// prepare makes the publication cover the captured tables and returns them. It comes before the slot: what is decoded
-// under a slot older than its publication fails or is left out.
-func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) ([]candidate, error) {
-	if err := checkServer(ctx, conn); err != nil {
-		return nil, err
-	}
-	all, err := discover(ctx, conn, s.settings)
-	if err != nil {
-		return nil, err
-	}
-	sent, exists, err := readPublication(ctx, conn, s.settings.Publication)
-	if err != nil {
-		return nil, err
-	}
-	var tables, missing []candidate
-	for _, c := range all {
-		_, in := sent[c.oid]
-		if !c.usable && !in {
-			s.log.Warn(c.identityProblem(), "table", c.String())
-			continue
-		}
-		tables = append(tables, c)
-		if !in {
-			missing = append(missing, c)
-		}
-	}
-	if len(tables) == 0 {
-		return nil, fault.Permanentf("NO_TABLES", "correct table.include.list, or give the tables a primary key or REPLICA IDENTITY FULL",
-			"none of the %d tables that the include and exclude lists choose in database %s can be captured", len(all), s.settings.Database)
-	}
-	if exists && len(missing) == 0 {
-		return tables, nil
-	}
-	sql := publicationSQL(s.settings, missing, exists)
-	if mode := s.settings.AutoCreate; mode == "disabled" || mode == "no_tables" {
-		return nil, fault.Permanentf("PUBLICATION_MISSING", "run "+sql, "publication %s does not exist or lacks captured tables, and "+
-			"publication.autocreate.mode=%s leaves it to you", s.settings.Publication, mode)
-	}
-	if _, err := conn.Exec(ctx, sql); err != nil {
-		var e *pgconn.PgError
-		if errors.As(err, &e) && e.Code == "42501" {
-			return nil, fault.Permanentf("PUBLICATION_MISSING", "let an owner of the tables run "+sql,
-				"role %s may not make the publication: %s", s.settings.User, e.Message)
-		}
-		return nil, fmt.Errorf("make publication: %w", err)
-	}
-	s.log.Info("publication now covers the captured tables", "publication", s.settings.Publication, "added", names(missing))
-	if sent, _, err = readPublication(ctx, conn, s.settings.Publication); err != nil {
-		return nil, err
-	}
-	for _, c := range tables {
-		if _, in := sent[c.oid]; !in {
-			return nil, fmt.Errorf("table %s is not in publication %s although it was added", c, s.settings.Publication)
-		}
-	}
-	return tables, nil
-}
-
-// published is how a publication sends a table: its columns (nil: all) and its row filter ("": all rows).
-type published struct {
-	columns []string
-	filter  string
-}
-
-// readPublication returns the tables of a publication and whether it exists.
-func readPublication(ctx context.Context, conn *pgx.Conn, name string) (tables map[uint32]published, exists bool, err error) {
-	var version int
-	if err := conn.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_publication WHERE pubname = $1), current_setting('server_version_num')::int`,
-		name).Scan(&exists, &version); err != nil || !exists {
-		return nil, false, err
-	}
-	lists := "p.attnames::text[], COALESCE(p.rowfilter, '')"
-	if version < 150000 {
-		lists = "NULL::text[], ''"
-	}
-	rows, err := conn.Query(ctx, `SELECT c.oid, `+lists+` FROM pg_publication_tables p
-		JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
-		WHERE p.pubname = $1`, name)
-	if err != nil {
-		return nil, true, err
-	}
-	tables = map[uint32]published{}
-	var oid uint32
-	var p published
-	_, err = pgx.ForEachRow(rows, []any{&oid, &p.columns, &p.filter}, func() error {
-		tables[oid] = published{slices.Clone(p.columns), p.filter}
-		return nil
-	})
-	return tables, true, err
-}
-
-// publicationSQL makes the command that creates the publication or adds tables to it. ONLY keeps children by inheritance
-// out unless they are captured themselves.
-func publicationSQL(s *settings, tables []candidate, exists bool) string {
-	var list []string
-	for _, c := range tables {
-		only := "ONLY "
-		if c.root {
-			only = ""
-		}
-		list = append(list, only+qualified(c.schema, c.name))
-	}
-	if exists {
-		return "ALTER PUBLICATION " + ident(s.Publication) + " ADD TABLE " + strings.Join(list, ", ")
-	}
-	sql := "CREATE PUBLICATION " + ident(s.Publication) + " FOR TABLE " + strings.Join(list, ", ")
-	if s.PartitionRoot {
-		sql += " WITH (publish_via_partition_root = true)"
-	}
-	return sql
-}
-
-func names(tables []candidate) []string {
-	var list []string
-	for _, c := range tables {
-		list = append(list, c.String())
-	}
-	return list
-}
-
 // claimSlot waits until the slot is free, makes it if there is none and the position is the beginning, and returns where
 // the stream is to start.
 func (s *Source) claimSlot(ctx context.Context, conn *pgconn.PgConn, from position) (uint64, error) {
@@ -287,9 +166,8 @@ func (s *Source) dropSlot(ctx context.Context) error {
 // diagnose finds out why a stream ended, when the slot or the publication is the reason.
 func (s *Source) diagnose(ctx context.Context, err error, at position) error {
 	var e *pgconn.PgError
-	if errors.As(err, &e) && e.Code == "42704" && strings.Contains(e.Message, "publication") {
-		return fault.Permanentf("PUBLICATION_MISSING", "reset the connector's offsets to take a new snapshot: the changes made without "+
-			"the publication are not decodable", "publication %s was dropped: %s", s.settings.Publication, e.Message)
+	if errors.As(err, &e) && e.Code == "42704" && strings.Contains(e.Message, "publication") || errors.As(err, &e) && e.Code == skippedPublication {
+		return unpublished(s.settings.Publication, e.Message)
 	}
 	if err = explain(s.settings, err); fault.IsPermanent(err) {
 		return err

@@ -39,8 +39,8 @@ var Plugin = source.Plugin{
 }
 
 const (
-	gaugeInterval = 10 * time.Second
-	idleInterval  = 5 * time.Second // between reports of the position while nothing is captured
+	watchInterval = 10 * time.Second // between looks at the slot and the publication
+	idleInterval  = 5 * time.Second  // between reports of the position while nothing is captured
 	closeTimeout  = 10 * time.Second
 )
 
@@ -57,6 +57,7 @@ type Source struct {
 	scan    *session // chunks
 	tables  registry
 	gauges  gauges
+	told    map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
 
 	scansMu sync.Mutex
 	scans   map[*change.Table]*scanTable // what Tables returned last
@@ -64,7 +65,7 @@ type Source struct {
 	mu     sync.Mutex // held while a stream is opened or the source closed
 	stream atomic.Pointer[stream]
 	closed bool
-	cancel context.CancelFunc // ends the gauge goroutine
+	cancel context.CancelFunc // ends the watching goroutine
 	done   chan struct{}
 }
 
@@ -74,7 +75,7 @@ var (
 	_ snapshot.Scanner = (*Source)(nil)
 )
 
-// open connects and starts the goroutine that refreshes the gauges.
+// open connects and starts the goroutine that looks after the slot and the publication.
 func open(ctx context.Context, setup source.Setup) (*Source, error) {
 	c, problems := parse(setup.Props)
 	if len(problems) > 0 {
@@ -84,7 +85,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, done: make(chan struct{}),
+	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{}, done: make(chan struct{}),
 		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
 		control: &session{settings: c, connector: setup.Connector},
 		scan:    &session{settings: c, connector: setup.Connector},
@@ -136,8 +137,9 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if st := s.stream.Load(); st != nil && !st.isClosed() {
 		return nil, errors.New("a stream of this source is open already")
 	}
-	if err := s.control.do(ctx, func(conn *pgx.Conn) error {
-		_, err := s.prepare(ctx, conn)
+	var members *membership
+	if err := s.control.do(ctx, func(conn *pgx.Conn) (err error) {
+		members, err = s.prepare(ctx, conn)
 		return err
 	}); err != nil {
 		return nil, err
@@ -150,6 +152,7 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
+	st.members = members
 	s.stream.Store(st)
 	return st, nil
 }

@@ -29,6 +29,7 @@ type stream struct {
 	off   int
 	key   [2][]byte // scratch for key tuples: old, new
 
+	members   *membership // what the publication sends; of the watching goroutine
 	relations map[uint32]*relation
 	trial     change.Batch // holds the rows of changes that were delivered before the resume
 

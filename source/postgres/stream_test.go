@@ -441,14 +441,18 @@ func testStreamPosition(t *testing.T) {
 		}()
 		d.exec("ALTER TABLE noise ALTER v SET STORAGE EXTERNAL")
 		begin := d.text("SELECT pg_current_wal_lsn()::text")
-		for range 32 { // 2 GiB
+		rounds, gigabytes := 4, "0.25"
+		if fullSize(t) {
+			rounds, gigabytes = 32, "2"
+		}
+		for range rounds {
 			d.exec("INSERT INTO noise SELECT repeat('n', 8000) FROM generate_series(1, 8000)")
 			d.exec("TRUNCATE noise")
 			d.exec("CHECKPOINT")
 		}
 		end := d.text("SELECT pg_current_wal_lsn()::text")
-		if wrote := d.text("SELECT ($1::text::pg_lsn - $2::text::pg_lsn >= 2::numeric * 1024 * 1024 * 1024)::text", end, begin); wrote != "true" {
-			t.Fatalf("less than 2 GiB of WAL: %s to %s", begin, end)
+		if wrote := d.text("SELECT ($1::text::pg_lsn - $2::text::pg_lsn >= $3::text::numeric * 1024 * 1024 * 1024)::text", end, begin, gigabytes); wrote != "true" {
+			t.Fatalf("less than %s GiB of WAL: %s to %s", gigabytes, begin, end)
 		}
 		d.eventually(func() (bool, string) {
 			d.exec("CHECKPOINT") // writes where running transactions are, which lets the restart LSN move
@@ -471,7 +475,11 @@ func testStreamPosition(t *testing.T) {
 			t.Fatal(err)
 		}
 		st := p.st.(*stream)
-		const samples, rows = 600, 200 // ten samples a second for a minute
+		const rows = 200
+		samples := 60
+		if fullSize(t) {
+			samples = 600 // ten a second for a minute
+		}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
 		for i := range samples { // nobody reads while 36 MB come, as if Append blocked
@@ -494,12 +502,16 @@ func testStreamPosition(t *testing.T) {
 	t.Run("case28_stalled_longer_than_the_server_waits", func(t *testing.T) {
 		t.Parallel()
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, v text)`)
-		d.exec("ALTER DATABASE " + ident(d.name) + " SET wal_sender_timeout = '1s'")
+		patience := time.Second
+		if fullSize(t) {
+			patience = 5 * time.Second
+		}
+		d.exec(fmt.Sprintf("ALTER DATABASE %s SET wal_sender_timeout = %d", ident(d.name), patience.Milliseconds()))
 		p := d.stream(nil)
 		p.read()
 		pid := d.text(`SELECT active_pid::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot)
 		d.exec("INSERT INTO t SELECT i, repeat('v', 300) FROM generate_series(1, 50000) i")
-		timer := time.NewTimer(3500 * time.Millisecond) // longer than three timeouts; nothing can be waited for
+		timer := time.NewTimer(3*patience + patience/2) // longer than three timeouts; nothing can be waited for
 		<-timer.C
 		p.events(50_000)
 		if now := d.text(`SELECT COALESCE(active_pid, 0)::text FROM pg_replication_slots WHERE slot_name = $1`, d.slot); now != pid {
