@@ -54,7 +54,7 @@ func run(ctx context.Context, args []string) error {
 		// The race detector needs a C compiler.
 		err := servers.Install(ctx, names, map[string]string{"gcc": "build-essential"}, os.Stderr)
 		if flags.NArg() == 1 {
-			err = errors.Join(err, servers.InstallCompose(ctx))
+			err = errors.Join(err, servers.InstallCompose(ctx), servers.InstallKafkaTools(ctx, os.Stderr))
 		}
 		return err
 	case "up":
