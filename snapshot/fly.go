@@ -79,6 +79,7 @@ func (w *weave) begin(ctx context.Context) error {
 			return w.beginWhole(ctx, t)
 		case rest:
 			t.rest = t.rest[1:]
+			p.Rows = t.limit
 			w.fly(t, p, 0)
 		case w.divider != nil && !t.selected(w):
 			err = w.divide(ctx, t)
@@ -257,7 +258,8 @@ func (w *weave) measure(f *flight) {
 	if w.divider != nil && !t.selected(w) {
 		c.last = f.part.Last && !cut
 		if cut {
-			left := part{Piece{c.after, f.part.To, f.part.Last, f.part.Loose}, f.part.place + 1}
+			left := f.part
+			left.After, left.place = c.after, left.place+1
 			t.rest = append(t.rest, left)
 			slices.SortFunc(t.rest, func(a, b part) int { return cmp.Compare(a.place, b.place) })
 		} else {
@@ -359,11 +361,11 @@ func (w *weave) troubled(ctx context.Context, t *tableState, err error) error {
 		w.log.Info("table was rewritten; its copy begins anew", "table", t.name)
 		w.again(t)
 		return nil
-	case errors.Is(err, ErrChanged):
-		return w.restructure(ctx, t)
 	case errors.Is(err, ErrTable):
 		w.fail(t, err)
 		return nil
+	case errors.Is(err, ErrChanged):
+		return w.restructure(ctx, t)
 	}
 	return fmt.Errorf("snapshot of %s: %w", t.name, err)
 }

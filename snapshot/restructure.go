@@ -21,7 +21,7 @@ func (w *weave) restructure(ctx context.Context, t *tableState) error {
 		}
 		same := sameKey(t.table, now)
 		t.table = now
-		if !same {
+		if t.restarts++; !same || t.restarts > mostRestarts {
 			w.again(t)
 		}
 		return nil

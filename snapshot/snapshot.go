@@ -87,6 +87,7 @@ type Divider interface {
 // A Piece is a part of a table that one ScanPiece reads: what is behind After up to To. Pieces of a table follow each other.
 type Piece struct {
 	After, To []byte
+	Rows      int  // about how many rows it may have
 	Last      bool // the table ends with it
 	// Loose: pieces are not slices by key (they are places on disk): a row that is written anew may move from one piece
 	// to another. An event that leaves out columns of such a row is then completed by Fetcher, which must be there.

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/snapshot"
 )
 
@@ -27,6 +28,10 @@ type scanTable struct {
 	relation  *relation
 	signature string // of the structure, see signatureQuery
 	filter    string // the publication's row filter
+	casts     []string
+	unique    []index // unique indexes over NOT NULL columns
+	heap      bool    // an ordinary table, which can be read by place
+	extent    extent
 }
 
 // signatureQuery describes everything about a table's structure that Scan relies on, as one text. %d is the table's oid.
@@ -43,7 +48,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %d`
 func (s *Source) Tables(ctx context.Context) ([]*change.Table, error) {
 	var tables []*change.Table
 	scans := map[*change.Table]*scanTable{}
-	err := s.scan.do(ctx, func(conn *pgx.Conn) error {
+	err := s.scans.do(ctx, func(conn *pgx.Conn) error {
 		found, err := discover(ctx, conn, s.settings)
 		if err != nil {
 			return err
@@ -71,13 +76,17 @@ func (s *Source) Tables(ctx context.Context) ([]*change.Table, error) {
 	}
 	s.scansMu.Lock()
 	defer s.scansMu.Unlock()
-	s.scans = scans
+	s.known = scans
 	return tables, nil
 }
 
 func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p published) (*scanTable, error) {
 	t := &scanTable{filter: p.filter}
 	if err := conn.QueryRow(ctx, fmt.Sprintf(signatureQuery, c.oid)).Scan(&t.signature); err != nil {
+		return nil, err
+	}
+	if err := conn.QueryRow(ctx, `SELECT relkind = 'r' AND a.amname = 'heap' FROM pg_class c LEFT JOIN pg_am a ON a.oid = c.relam
+		WHERE c.oid = $1`, c.oid).Scan(&t.heap); err != nil {
 		return nil, err
 	}
 	sh := &shape{oid: c.oid, schema: c.schema, name: c.name, identity: c.identity}
@@ -99,6 +108,7 @@ func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p p
 	if err != nil {
 		return nil, err
 	}
+	t.casts, t.unique = d.casts, d.indexes
 	t.relation = newRelation(s.settings, s.origin, sh, d)
 	s.tables.publish(t.relation)
 	return t, nil
@@ -107,128 +117,235 @@ func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p p
 func (s *Source) lookup(t *change.Table) *scanTable {
 	s.scansMu.Lock()
 	defer s.scansMu.Unlock()
-	return s.scans[t]
+	return s.known[t]
 }
 
-// Scan implements snapshot.Scanner. A chunk is read in one REPEATABLE READ transaction, whose snapshot the window keeps;
-// the order of keys is the database's own. A table without a key is read whole, in no order, by one statement.
+// Scan implements snapshot.Scanner: the rows after a key, in the database's own order of keys; of a table without a key all, in
+// no order.
 func (s *Source) Scan(ctx context.Context, t *change.Table, after []byte, limit int, b *change.Batch) (snapshot.Window, error) {
 	st := s.lookup(t)
 	if st == nil {
 		return nil, fmt.Errorf("table %s: %w", t.Name, snapshot.ErrChanged)
 	}
-	var w *window
-	err := s.scan.do(ctx, func(conn *pgx.Conn) error {
+	sel, err := st.inKeyOrder(after, limit)
+	if err != nil {
+		return nil, err
+	}
+	w, err := s.readChunk(ctx, st, sel, b)
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// A read is one SELECT of a table's rows.
+type read struct {
+	sql    string
+	params [][]byte
+	limit  int  // rows that it gives at most
+	cut    bool // it may end early; places or keys ascend then
+	places bool // the first column is ctid
+	file   uint32
+}
+
+// inKeyOrder makes the read of the rows after a key.
+func (st *scanTable) inKeyOrder(after []byte, limit int) (read, error) {
+	r := st.relation
+	q := read{limit: limit}
+	order := r.keyOrder()
+	var where []string
+	if st.filter != "" {
+		where = append(where, "("+st.filter+")")
+	}
+	if after != nil && order != "" {
 		var err error
-		w, err = s.readChunk(ctx, conn.PgConn(), st, after, limit, b)
+		if q.params, err = r.keyParameters(after); err != nil {
+			return q, err
+		}
+		where = append(where, r.keyAfter())
+	}
+	q.sql = "SELECT " + r.selectList() + " FROM " + r.target + conditions(where)
+	if order != "" {
+		q.sql += " ORDER BY " + order + " LIMIT " + strconv.Itoa(limit)
+		q.cut = true
+	}
+	return q, nil
+}
+
+func conditions(where []string) string {
+	if len(where) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(where, " AND ")
+}
+
+// readChunk runs a read in a transaction of its own, which is over when it returns, and makes errors what snapshot.Scanner
+// says.
+func (s *Source) readChunk(ctx context.Context, st *scanTable, q read, b *change.Batch) (*window, error) {
+	w := &window{}
+	err := s.scans.do(ctx, func(conn *pgx.Conn) error {
+		err := s.readUnder(ctx, conn, st, q, b, w)
 		if err != nil && !conn.IsClosed() {
 			_, rollback := conn.Exec(context.WithoutCancel(ctx), "ROLLBACK")
 			err = errors.Join(err, rollback)
 		}
 		return err
 	})
+	if err == nil && w.cut && w.high == 0 { // the connection was given up in the middle of the rows
+		err = s.scans.do(ctx, func(conn *pgx.Conn) error { return finish(ctx, conn, st, q, w, "") })
+	}
 	if err != nil {
-		if gone(err) {
-			return nil, fmt.Errorf("table %s: %w: %w", t.Name, snapshot.ErrChanged, err)
-		}
-		return nil, fmt.Errorf("read chunk of %s: %w", t.Name, err)
+		return nil, st.judge(err)
 	}
 	return w, nil
 }
 
-// readChunk reads the snapshot first and the rows under it, then whether the table was rewritten meanwhile (a rewrite
+// judge says what an error means for the copy of the table.
+func (st *scanTable) judge(err error) error {
+	name := st.relation.table.Name
+	var e *pgconn.PgError
+	switch {
+	case errors.Is(err, snapshot.ErrChanged), errors.Is(err, snapshot.ErrCursor):
+		return fmt.Errorf("table %s: %w", name, err)
+	case gone(err):
+		return fmt.Errorf("table %s: %w: %w", name, snapshot.ErrChanged, err)
+	case fault.Code(err) == "PERMISSION_DENIED",
+		errors.As(err, &e) && (e.Code[:2] == "42" || e.Code[:2] == "22" || e.Code == "XX001" || e.Code == "XX002"):
+		return fmt.Errorf("table %s: %w: %w", name, snapshot.ErrTable, err)
+	}
+	return fmt.Errorf("read chunk of %s: %w", name, err)
+}
+
+// settings of a transaction that reads rows. Reads by place rely on the order of places, which only a TID range scan keeps.
+const readSettings = "SET LOCAL enable_seqscan = off; SET LOCAL enable_tidscan = on; SET LOCAL max_parallel_workers_per_gather = 0; " +
+	"SET LOCAL jit = off; "
+
+// readUnder reads the snapshot first and the rows under it, then whether the table was rewritten meanwhile (a rewrite
 // hides all rows from an older snapshot), then where the WAL ends: all that the snapshot sees is before that.
-func (s *Source) readChunk(ctx context.Context, conn *pgconn.PgConn, st *scanTable, after []byte, limit int, b *change.Batch) (*window, error) {
-	r := st.relation
-	head, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_current_snapshot();"+
-		fmt.Sprintf(signatureQuery, r.shape.oid)).ReadAll()
+func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q read, b *change.Batch, w *window) error {
+	conn := c.PgConn()
+	head, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+readSettings+"SELECT pg_current_snapshot();"+
+		fmt.Sprintf(signatureQuery, st.relation.shape.oid)).ReadAll()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	w := &window{}
-	if w.view, err = parseView(field(head, 1)); err != nil {
-		return nil, err
+	if w.view, err = parseView(field(head, 5)); err != nil {
+		return err
 	}
-	if field(head, 2) != st.signature {
-		return nil, snapshot.ErrChanged
+	if field(head, 6) != st.signature {
+		return snapshot.ErrChanged
 	}
-	sql, params, err := st.query(after, limit)
+	if err := s.readRows(ctx, conn, st.relation, q, b, w); err != nil || conn.IsClosed() {
+		return err
+	}
+	return finish(ctx, c, st, q, w, "COMMIT")
+}
+
+// finish checks that the table's file is the one that was read, and notes where the WAL ends.
+func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, end string) error {
+	tail, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %[1]d;
+		SELECT pg_current_wal_insert_lsn(); SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
+		st.relation.shape.oid, end)).ReadAll()
 	if err != nil {
-		return nil, err
-	}
-	if err := s.readRows(ctx, conn, r, sql, params, b); err != nil {
-		return nil, err
-	}
-	tail, err := conn.Exec(ctx, fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %d;
-		SELECT pg_current_wal_insert_lsn(); SELECT current_setting('wal_block_size'); COMMIT`, r.shape.oid)).ReadAll()
-	if err != nil {
-		return nil, err
+		return err
 	}
 	if field(tail, 0) != "t" {
-		return nil, snapshot.ErrChanged
+		return snapshot.ErrChanged
+	}
+	if q.places && field(tail, 3) != strconv.FormatUint(uint64(q.file), 10) {
+		return snapshot.ErrCursor
 	}
 	high, err := pglogrepl.ParseLSN(field(tail, 1))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	block, err := strconv.ParseUint(field(tail, 2), 10, 32)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w.high = recordEnd(uint64(high), block)
-	return w, nil
+	return nil
 }
 
-// query makes the SELECT for the rows after a key.
-func (st *scanTable) query(after []byte, limit int) (string, [][]byte, error) {
-	r := st.relation
-	sql := "SELECT " + r.selectList() + " FROM " + r.target
-	var where []string
-	if st.filter != "" {
-		where = append(where, "("+st.filter+")")
+// readRows runs a read of the relation's columns and adds its rows as events to b, until b holds snapshot.ChunkBytes if the
+// read may end early: then the connection is given up, for the server would send the rest.
+func (s *Source) readRows(ctx context.Context, conn *pgconn.PgConn, r *relation, q read, b *change.Batch, w *window) error {
+	rows := s.rows(r, conn.ExecParams(ctx, q.sql, q.params, nil, nil, nil), q.places)
+	full := false
+	for !full && rows.next(b) {
+		full = q.cut && b.Size() >= snapshot.ChunkBytes
 	}
-	order := r.keyOrder()
-	var params [][]byte
-	if after != nil && order != "" {
-		var err error
-		if params, err = r.keyParameters(after); err != nil {
-			return "", nil, err
-		}
-		where = append(where, r.keyAfter())
+	if rows.err == nil && full && len(b.Events) < q.limit {
+		w.cut = true
+		_ = conn.Close(canceled()) // not politely: the server is in the middle of a statement
+	} else if err := rows.close(); err != nil {
+		return err
 	}
-	if len(where) > 0 {
-		sql += " WHERE " + strings.Join(where, " AND ")
-	}
-	if order != "" {
-		sql += " ORDER BY " + order + " LIMIT " + strconv.Itoa(limit)
-	}
-	return sql, params, nil
+	w.cut = w.cut || q.cut && q.limit > 0 && len(b.Events) >= q.limit
+	w.last = rows.place
+	return nil
 }
 
-// readRows runs a SELECT of the relation's columns and adds its rows as events to b.
-func (s *Source) readRows(ctx context.Context, conn *pgconn.PgConn, r *relation, sql string, params [][]byte, b *change.Batch) error {
-	now := s.setup.Now().UnixMicro()
-	res := conn.ExecParams(ctx, sql, params, nil, nil, nil)
-	if err := sameTypes(r, res.FieldDescriptions()); err != nil {
-		_, closed := res.Close()
-		return errors.Join(err, closed)
+// canceled is a context that is over: with it a connection is closed at once.
+func canceled() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}
+
+// A rowReader makes events of the rows of a result.
+type rowReader struct {
+	relation *relation
+	result   *pgconn.ResultReader
+	places   bool
+	place    place // of the last row
+	now      int64
+	key      []byte
+	err      error
+}
+
+func (s *Source) rows(r *relation, result *pgconn.ResultReader, places bool) *rowReader {
+	rr := &rowReader{relation: r, result: result, places: places, now: s.setup.Now().UnixMicro()}
+	fields := result.FieldDescriptions()
+	if places && len(fields) > 0 {
+		fields = fields[1:]
 	}
-	var key []byte
-	for res.NextRow() {
-		row, err := r.result(b, res.Values())
-		if err != nil {
-			_, closed := res.Close()
-			return errors.Join(err, closed)
-		}
-		e := b.Add()
-		e.Table, e.Op, e.After, e.Topic, e.Commit, e.Seen = r.table, change.OpRead, row, r.topic, now, now
-		var ok bool
-		if key, ok = change.AppendKey(key[:0], r.table, row); ok {
-			e.Key = b.Copy(key)
-		}
+	rr.err = sameTypes(r, fields)
+	return rr
+}
+
+// next adds the next row to b; false if there is none or it can't be read, which close tells.
+func (rr *rowReader) next(b *change.Batch) bool {
+	if rr.err != nil || !rr.result.NextRow() {
+		return false
 	}
-	_, err := res.Close()
-	return err
+	values := rr.result.Values()
+	if rr.places {
+		at, err := parsePlace(values[0])
+		if err == nil && !rr.place.before(at) {
+			err = fmt.Errorf("rows of %s do not come in the order of their places: %v after %v", rr.relation.table.Name, at, rr.place)
+		}
+		if rr.err = err; err != nil {
+			return false
+		}
+		rr.place, values = at, values[1:]
+	}
+	row, err := rr.relation.result(b, values)
+	if rr.err = err; err != nil {
+		return false
+	}
+	e := b.Add()
+	e.Table, e.Op, e.After, e.Topic, e.Commit, e.Seen = rr.relation.table, change.OpRead, row, rr.relation.topic, rr.now, rr.now
+	var ok bool
+	if rr.key, ok = change.AppendKey(rr.key[:0], rr.relation.table, row); ok {
+		e.Key = b.Copy(rr.key)
+	}
+	return true
+}
+
+func (rr *rowReader) close() error {
+	_, err := rr.result.Close()
+	return errors.Join(rr.err, err)
 }
 
 // sameTypes compares the types of a result with those of the relation: a column may have changed its type after the

@@ -54,13 +54,13 @@ type Source struct {
 	busy     time.Duration // see busyWait
 
 	control *session // catalog, re-reads and gauges
-	scan    *session // chunks
+	scans   pool     // chunks
 	tables  registry
 	gauges  gauges
 	told    map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
 
 	scansMu sync.Mutex
-	scans   map[*change.Table]*scanTable // what Tables returned last
+	known   map[*change.Table]*scanTable // what Tables returned last
 
 	mu     sync.Mutex // held while a stream is opened or the source closed
 	stream atomic.Pointer[stream]
@@ -88,7 +88,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{}, done: make(chan struct{}),
 		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
 		control: &session{settings: c, connector: setup.Connector},
-		scan:    &session{settings: c, connector: setup.Connector},
+		scans:   pool{settings: c, connector: setup.Connector},
 		tables:  registry{newest: map[change.TableName]*relation{}}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
@@ -226,5 +226,5 @@ func (s *Source) Close() error {
 	if s.settings.SlotDrop {
 		errs = append(errs, s.dropSlot(ctx))
 	}
-	return errors.Join(append(errs, s.control.close(ctx), s.scan.close(ctx))...)
+	return errors.Join(append(errs, s.control.close(ctx), s.scans.close(ctx))...)
 }

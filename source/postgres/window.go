@@ -18,9 +18,25 @@ import (
 type window struct {
 	view view
 	high uint64
+	cut  bool  // the read ended before its end
+	last place // of the last row of a read by place
 }
 
-var _ snapshot.Window = (*window)(nil)
+var _ snapshot.Shortened = (*window)(nil)
+
+// Shortened implements snapshot.Shortened.
+func (w *window) Shortened() bool { return w.cut }
+
+// A placedWindow is the window of a read that tells where it ended.
+type placedWindow struct {
+	*window
+	at []byte
+}
+
+var _ snapshot.Cursored = placedWindow{}
+
+// Cursor implements snapshot.Cursored.
+func (w placedWindow) Cursor() []byte { return w.at }
 
 // Side implements snapshot.Window.
 func (w *window) Side(e *change.Event) snapshot.Side {
