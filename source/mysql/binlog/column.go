@@ -121,6 +121,9 @@ func (c *Column) geometry() bool {
 // numeric, national varchar, long varbinary, serial ...) are resolved as the servers do. A type that is unknown is
 // permanent, with code UNKNOWN_TYPE.
 func ParseColumn(name, columnType, charset string, nullable bool) (Column, error) {
+	if charset == "utf8" {
+		charset = "utf8mb3" // as later servers say
+	}
 	c := Column{Name: name, Nullable: nullable, Charset: charset, Scale: -1}
 	p := typeParser{rest: columnType}
 	c.Base = p.word()
@@ -374,7 +377,7 @@ func (p *typeParser) attributes(c *Column) bool {
 }
 
 // Columns returns the columns that a table map with full metadata describes. MariaDB's INET4, INET6 and UUID look like
-// binary strings in it, and its JSON is a text: [Refine] them by what information_schema says.
+// binary strings in it, and its JSON is a text: [TableMap.Refine] them by what information_schema says.
 func (m *TableMap) Columns() ([]Column, error) {
 	if !m.Full() {
 		return nil, fmt.Errorf("the table map of %s.%s has no names of columns: binlog_row_metadata is not FULL", m.Schema, m.Table)
@@ -400,7 +403,7 @@ func (m *TableMap) Columns() ([]Column, error) {
 }
 
 func (m *TableMap) charset(i int) uint16 {
-	if m.Charsets == nil || m.Types[i] == ColumnGeometry {
+	if m.Charsets == nil || m.Types[i] == ColumnGeometry || m.Types[i] == ColumnVector {
 		return 0
 	}
 	return m.Charsets[i]
@@ -505,9 +508,10 @@ func (m *TableMap) declareString(t ColumnType, meta int, c *Column) {
 	}
 }
 
-// Refine replaces types that a table map can't tell from others by those that are known for the columns of the same
-// names: MariaDB's INET4, INET6 and UUID travel as binary strings. It changes cols.
-func Refine(cols, known []Column) {
+// Refine completes columns that come from m by those of the same names in known, in what a table map does not tell:
+// MariaDB's INET4, INET6 and UUID travel as binary strings, widths and ZEROFILL are not logged, and some versions of MySQL
+// are unclear about which columns are unsigned. It changes cols.
+func (m *TableMap) Refine(cols, known []Column) {
 	for i := range cols {
 		c := &cols[i]
 		for k := range known {
@@ -515,7 +519,10 @@ func Refine(cols, known []Column) {
 			if o.Name != c.Name {
 				continue
 			}
-			c.Zerofill = o.Zerofill && c.Unsigned && integerBits(c.Base) != 0
+			if m.guessed && c.Base == o.Base {
+				c.Unsigned = o.Unsigned
+			}
+			c.Zerofill = o.Zerofill && c.Unsigned && c.Base == o.Base
 			switch {
 			case c.Base == "binary" && (o.Base == "inet6" || o.Base == "uuid") && c.Length == 16, c.Base == "binary" && o.Base == "inet4" && c.Length == 4:
 				c.Base, c.Length, c.Charset = o.Base, 0, ""

@@ -11,6 +11,8 @@ type Format struct {
 	Server    string // the server's version: "8.0.15", "10.11.6-MariaDB-log"
 	MariaDB   bool
 	Checksums bool // every event ends with a CRC-32
+
+	version int // of the server: 80015 for 8.0.15
 }
 
 // formatVersion is that of MySQL 5.0 and all later servers.
@@ -28,7 +30,7 @@ func (d *Decoder) formatDescription(e *Event, r *reader) {
 	if r.byte() != HeaderSize {
 		r.fail("unknown size of event headers")
 	}
-	f := &Format{Server: string(server), MariaDB: bytes.Contains(server, []byte("MariaDB"))}
+	f := &Format{Server: string(server), MariaDB: bytes.Contains(server, []byte("MariaDB")), version: versionOf(string(server))}
 	sizes := r.rest()
 	if f.checksumAware() {
 		// One byte of algorithm and a checksum, which is there even where the algorithm is none.
@@ -74,24 +76,28 @@ func formatChecksum(p []byte, flags uint16) bool {
 
 // checksumAware reports whether the server knows checksums: MySQL since 5.6.1, MariaDB since 5.3.
 func (f *Format) checksumAware() bool {
-	var v [3]int
-	rest := f.Server
-	for i := range v {
+	if f.MariaDB {
+		return f.version >= 50300
+	}
+	return f.version >= 50601
+}
+
+// versionOf reads the first three numbers of a server's version: 80015 for "8.0.15-log".
+func versionOf(server string) (version int) {
+	for range 3 {
 		n := 0
-		for n < len(rest) && rest[n] >= '0' && rest[n] <= '9' {
+		for n < len(server) && server[n] >= '0' && server[n] <= '9' {
 			n++
 		}
-		v[i], _ = strconv.Atoi(rest[:n]) // nothing stands for 0
-		if rest = rest[n:]; rest == "" || rest[0] != '.' {
-			break
+		v, _ := strconv.Atoi(server[:n]) // nothing stands for 0
+		version = version*100 + min(v, 99)
+		if server = server[n:]; server != "" && server[0] == '.' {
+			server = server[1:]
+		} else {
+			server = ""
 		}
-		rest = rest[1:]
 	}
-	major, minor, patch := v[0], v[1], v[2]
-	if f.MariaDB {
-		return major > 5 || major == 5 && minor >= 3
-	}
-	return major > 5 || major == 5 && (minor > 6 || minor == 6 && patch >= 1)
+	return version
 }
 
 // Rotate names the file and the position in it where the log goes on. A rotate with FlagArtificial starts each dump.

@@ -170,7 +170,10 @@ func (d *Decoder) tableMap(e *Event, r *reader) error {
 		e.TableMap = m
 		return nil
 	}
-	m := &TableMap{ID: id, MariaDB: d.format != nil && d.format.MariaDB, raw: bytes.Clone(body)}
+	m := &TableMap{ID: id, raw: bytes.Clone(body), format: Format{}}
+	if d.format != nil { // the events of a payload come without one
+		m.format = *d.format
+	}
 	own := reader{p: m.raw} // what the map keeps must outlive the event
 	m.decode(&own)
 	r.off, r.reason = r.off+own.off, own.reason

@@ -1,10 +1,13 @@
 package binlog
 
 import (
+	"bytes"
 	"encoding/base64"
 	"errors"
 	"math"
 	"strconv"
+
+	"github.com/tailrace/tailrace/change"
 )
 
 // Types of values in MySQL's binary JSON.
@@ -38,15 +41,16 @@ var errJSON = errors.New("not a JSON document")
 type jsonText struct {
 	dst   []byte
 	limit int
+	old   bool // as MySQL 5.7 prints: no ".0" behind whole doubles
 }
 
 // appendJSON appends the text of a stored JSON document exactly as MySQL prints it: ", " between members, ": " behind
-// keys, in the stored order. An empty document is the null that the server reads it as.
-func appendJSON(dst, p []byte) ([]byte, error) {
+// keys, in the stored order; old is for MySQL 5.7. An empty document is the null that the server reads it as.
+func appendJSON(dst, p []byte, old bool) ([]byte, error) {
 	if len(p) == 0 {
 		return append(dst, "null"...), nil
 	}
-	j := jsonText{dst: dst, limit: len(dst) + 64 + jsonGrowth*len(p)}
+	j := jsonText{dst: dst, limit: len(dst) + 64 + jsonGrowth*len(p), old: old}
 	if !j.value(p[0], p[1:], 0) {
 		return dst, errJSON
 	}
@@ -103,7 +107,7 @@ func (j *jsonText) scalar(kind byte, p []byte) bool {
 	case jsonUint16, jsonUint32, jsonUint64:
 		j.dst = strconv.AppendUint(j.dst, littleEndian(p), 10)
 	case jsonDouble:
-		j.dst = appendDouble(j.dst, math.Float64frombits(littleEndian(p)))
+		j.dst = appendDouble(j.dst, math.Float64frombits(littleEndian(p)), j.old)
 	default:
 		j.dst = strconv.AppendInt(j.dst, int64(signed(p)), 10)
 	}
@@ -225,6 +229,26 @@ func (j *jsonText) quote(s []byte) {
 	j.dst = append(append(j.dst, s[start:]...), '"')
 }
 
+const base64Line = 76 / 4 * 3 // bytes in a line of the server's base64
+
+// jsonLines copies a document that the server printed. MySQL 5.7 does not escape the line ends in base64, which no JSON
+// may have; later versions do.
+func jsonLines(p []byte, b *change.Batch) []byte {
+	n := bytes.Count(p, []byte{'\n'})
+	if n == 0 {
+		return b.Copy(p)
+	}
+	text := b.Bytes(len(p) + n)[:0]
+	for _, c := range p {
+		if c == '\n' {
+			text = append(text, '\\', 'n')
+		} else {
+			text = append(text, c)
+		}
+	}
+	return text
+}
+
 // opaque writes a value that JSON has no type for: decimals as numbers, dates and times as strings, all else in base64.
 func (j *jsonText) opaque(t byte, p []byte) bool {
 	switch ColumnType(t) {
@@ -243,8 +267,11 @@ func (j *jsonText) opaque(t byte, p []byte) bool {
 	}
 	j.dst = append(j.dst, `"base64:type`...)
 	j.dst = strconv.AppendUint(j.dst, uint64(t), 10)
-	j.dst = base64.StdEncoding.AppendEncode(append(j.dst, ':'), p)
-	j.dst = append(j.dst, '"')
+	j.dst = append(j.dst, ':')
+	for ; len(p) > base64Line; p = p[base64Line:] {
+		j.dst = append(base64.StdEncoding.AppendEncode(j.dst, p[:base64Line]), `\n`...)
+	}
+	j.dst = append(base64.StdEncoding.AppendEncode(j.dst, p), '"')
 	return true
 }
 
@@ -286,8 +313,8 @@ func (j *jsonText) temporal(t ColumnType, packed int64) bool {
 const doublePoint = 15
 
 // appendDouble appends the shortest text that reads as the same number, in the server's form (my_gcvt): without an
-// exponent where the point is near, "1e20" and "1e-20" where it is far, ".0" behind whole numbers.
-func appendDouble(dst []byte, f float64) []byte {
+// exponent where the point is near, "1e20" and "1e-20" where it is far, and unless old ".0" behind whole numbers.
+func appendDouble(dst []byte, f float64, old bool) []byte {
 	var buf [32]byte
 	e := strconv.AppendFloat(buf[:0], f, 'e', -1, 64) // [-]d[.ddd]e±dd
 	if e[0] == '-' {
@@ -302,7 +329,8 @@ func appendDouble(dst []byte, f float64) []byte {
 	if err != nil {
 		return strconv.AppendFloat(dst, f, 'g', -1, 64) // no server stores an infinity
 	}
-	digits := append(e[:1:1], e[min(2, k):k]...)
+	e[1] = e[0] // the digits without their point
+	digits := e[1:max(2, k)]
 	point := exp + 1
 	switch {
 	case point > doublePoint || point < 1-doublePoint:
@@ -322,7 +350,9 @@ func appendDouble(dst []byte, f float64) []byte {
 		for range point - len(digits) {
 			dst = append(dst, '0')
 		}
-		dst = append(dst, ".0"...)
+		if !old {
+			dst = append(dst, ".0"...)
+		}
 	default:
 		dst = append(dst, digits[:point]...)
 		dst = append(append(dst, '.'), digits[point:]...)

@@ -95,7 +95,7 @@ func NewLayout(cs *Charsets, m *TableMap, cols []Column, target []int) (*Layout,
 			l.width = max(l.width, t+1)
 		}
 		c := cols[i]
-		if m.Unsigned != nil {
+		if m.Unsigned != nil && !m.guessed {
 			c.Unsigned = m.Unsigned[i]
 		}
 		if id := m.charset(i); id != 0 && c.Charset != "" {

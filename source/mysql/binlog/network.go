@@ -1,13 +1,58 @@
 package binlog
 
-import "net/netip"
+import "strconv"
 
 const maxInet = 48 // bytes of an address in text
 
-// appendInet appends an IPv4 or IPv6 address as MariaDB prints it.
+// appendInet appends an IPv4 or IPv6 address as MariaDB prints it: the longest run of zero words, even of one, is left out,
+// and addresses that hold an IPv4 one end with it.
 func appendInet(dst, p []byte) []byte {
-	addr, _ := netip.AddrFromSlice(p) // 4 or 16 bytes
-	return addr.AppendTo(dst)
+	if len(p) == 4 {
+		return appendIPv4(dst, p)
+	}
+	var words [8]uint64
+	gap, length := -1, 0
+	for i := range words {
+		words[i] = bigEndian(p[2*i : 2*i+2])
+	}
+	for i := 0; i < len(words); i++ {
+		n := 0
+		for i+n < len(words) && words[i+n] == 0 {
+			n++
+		}
+		if n > length {
+			gap, length = i, n
+		}
+		i += n
+	}
+	for i := 0; i < len(words); i++ {
+		switch {
+		case i == gap:
+			if i == 0 {
+				dst = append(dst, ':')
+			}
+			dst = append(dst, ':')
+			i += length - 1
+		case i == 6 && gap == 0 && (length == 6 || length == 5 && words[5] == 0xFFFF):
+			return appendIPv4(dst, p[12:])
+		default:
+			dst = strconv.AppendUint(dst, words[i], 16)
+			if i+1 < len(words) {
+				dst = append(dst, ':')
+			}
+		}
+	}
+	return dst
+}
+
+func appendIPv4(dst, p []byte) []byte {
+	for i, c := range p {
+		if i > 0 {
+			dst = append(dst, '.')
+		}
+		dst = strconv.AppendUint(dst, uint64(c), 10)
+	}
+	return dst
 }
 
 // uuidOrder writes a UUID as its text orders it. MariaDB stores those of the versions 1 to 5 with their five parts in

@@ -45,7 +45,7 @@ func NewResult(cs *Charsets, cols []Column) (*Result, error) {
 // where the text protocol would lose digits.
 func (c *Column) Expression(quoted string) string {
 	if c.Base == "float" {
-		return "(" + quoted + " + 0e0)" // a FLOAT is printed with six digits, a DOUBLE with all
+		return "(" + quoted + " * 1e0)" // a FLOAT is printed with six digits, a DOUBLE with all
 	}
 	return quoted
 }
@@ -97,7 +97,7 @@ func (r *Result) Value(i int, p []byte, b *change.Batch, v *change.Value) error 
 	case change.Time:
 		err = timeText(p, v)
 	case change.JSON:
-		v.Kind, v.Data = change.JSON, b.Copy(p)
+		v.Kind, v.Data = change.JSON, jsonLines(p, b)
 	case change.UUID:
 		err = uuidText(p, b, v)
 	default:

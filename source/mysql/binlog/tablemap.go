@@ -47,12 +47,11 @@ const (
 // binlog_row_metadata=FULL what its columns are. It is immutable, and the Decoder hands out the same one as long as the
 // server sends the same bytes: a new pointer is the test for a change of structure.
 type TableMap struct {
-	ID      uint64
-	Schema  string
-	Table   string
-	Types   []ColumnType // real types: Enum and Set, not the String that they travel as
-	Meta    []uint16     // what the type's values need: sizes, precision and scale, fractional digits
-	MariaDB bool
+	ID     uint64
+	Schema string
+	Table  string
+	Types  []ColumnType // real types: Enum and Set, not the String that they travel as
+	Meta   []uint16     // what the type's values need: sizes, precision and scale, fractional digits
 
 	// Optional metadata: nil where the server does not log it.
 	Names      []string
@@ -65,6 +64,8 @@ type TableMap struct {
 	Prefixes   []int      // for each column of Key: how many bytes of it are in the key, 0 for all
 	Invisible  []bool
 
+	format   Format
+	guessed  bool // Unsigned may be wrong, see numeric
 	nullable []byte
 	raw      []byte
 }
@@ -217,24 +218,29 @@ func (m *TableMap) key(r *reader, prefixes bool) {
 	}
 }
 
-// numeric reports whether column i has a bit of signedness. MariaDB counts YEAR, which is stored as a TINYINT.
+// numeric reports whether column i has a bit of signedness. MariaDB counts YEAR, MySQL did not up to 8.0.15 and does now; we
+// don't know since when, so for the versions between a guess is marked as one.
 func (m *TableMap) numeric(i int) bool {
+	const without, with = 80015, 80029 // versions that were seen
 	switch m.Types[i] {
 	case ColumnTiny, ColumnShort, ColumnInt24, ColumnLong, ColumnLonglong, ColumnNewDecimal, ColumnFloat, ColumnDouble:
 		return true
 	case ColumnYear:
-		return m.MariaDB
+		if !m.format.MariaDB && m.format.version > without && m.format.version < with {
+			m.guessed = true
+		}
+		return m.format.MariaDB || m.format.version > without
 	}
 	return false
 }
 
-// character reports whether column i has a charset. For MariaDB geometry is a sort of blob.
+// character reports whether column i has a charset. For MariaDB geometry is a sort of blob, for MySQL a vector is.
 func (m *TableMap) character(i int) bool {
 	switch m.Types[i] {
-	case ColumnString, ColumnVarString, ColumnVarchar, ColumnBlob, ColumnVarcharCompressed, ColumnBlobCompressed:
+	case ColumnString, ColumnVarString, ColumnVarchar, ColumnBlob, ColumnVarcharCompressed, ColumnBlobCompressed, ColumnVector:
 		return true
 	case ColumnGeometry:
-		return m.MariaDB
+		return m.format.MariaDB
 	}
 	return false
 }
@@ -250,13 +256,15 @@ func (m *TableMap) bits(r *reader, of func(int) bool) []bool {
 			continue
 		}
 		if n/8 >= len(p) {
-			r.fail("fewer bits than columns")
+			if !m.guessed {
+				r.fail("fewer bits than columns")
+			}
 			return set
 		}
 		set[i] = bits.Reverse8(p[n/8])>>(n%8)&1 != 0
 		n++
 	}
-	if len(p) != (n+7)/8 {
+	if len(p) != (n+7)/8 && !m.guessed {
 		r.fail("more bits than columns")
 	}
 	return set

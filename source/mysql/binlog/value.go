@@ -122,7 +122,7 @@ func (l *Layout) bytesValue(f *field, p []byte, b *change.Batch, v *change.Value
 		f.cs.value(b, v, text)
 		l.scratch.keep(text)
 	case formJSON:
-		text, err := appendJSON(l.scratch.take(), p)
+		text, err := appendJSON(l.scratch.take(), p, !l.table.format.MariaDB && l.table.format.version < 80000)
 		if err != nil {
 			return err
 		}
