@@ -13,10 +13,10 @@ import (
 
 const maxSecretFile = 1 << 20
 
-// SecretFiles returns a ReadFile for [Providers] that only reads regular files of at most 1 MiB by absolute paths
-// without "..", and never kernel files below /proc, /sys and /dev. With roots it only reads below these directories,
-// and a symbolic link that leads out of the root is refused. It never blocks on a FIFO. Errors say nothing of a
-// file's content.
+// SecretFiles returns a ReadFile for [Providers] that only reads regular files of at most 1 MiB below the roots, which
+// are directories, by absolute paths without "..", and never kernel files below /proc, /sys and /dev. A symbolic link that
+// leads out of the root is refused. It never blocks on a FIFO. Errors say nothing of a file's content. Without roots it
+// reads nothing.
 func SecretFiles(roots ...string) func(path string) ([]byte, error) {
 	return func(path string) ([]byte, error) {
 		if !filepath.IsAbs(path) {
@@ -44,8 +44,9 @@ func openSecret(path string, roots []string) (*os.File, error) {
 			break
 		}
 	}
-	if len(roots) > 0 && root == "" {
-		return nil, fmt.Errorf("it is not below %s", strings.Join(roots, ", "))
+	if root == "" {
+		return nil, fmt.Errorf("it is not below the directories from which secrets are read (%s): name its directory by --secrets-dir",
+			strings.Join(roots, ", "))
 	}
 	real, err := filepath.EvalSymlinks(path)
 	if err != nil {
@@ -56,17 +57,12 @@ func openSecret(path string, roots []string) (*os.File, error) {
 			return nil, fmt.Errorf("files below %s are not read", dir)
 		}
 	}
-	// The real path is opened without following a link, so that nothing can be put in its place meanwhile.
-	const flags = os.O_RDONLY | syscall.O_NONBLOCK | syscall.O_NOCTTY
-	if root == "" {
-		return os.OpenFile(real, flags|syscall.O_NOFOLLOW, 0)
-	}
 	dir, err := os.OpenRoot(root)
 	if err != nil {
 		return nil, err
 	}
 	defer dir.Close()
-	return dir.OpenFile(below, flags, 0)
+	return dir.OpenFile(below, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOCTTY, 0)
 }
 
 func readSecret(f *os.File) ([]byte, error) {

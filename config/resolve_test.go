@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -116,50 +115,51 @@ func TestSecretFiles(t *testing.T) {
 
 	type test struct {
 		name, path string
-		rooted     string // expected with the root, "" for success
-		free       string // expected without roots, "" for success
+		want       string // "" for success
 	}
 	for _, tt := range []test{
-		{"plain", root + "/pw", "", ""},
-		{"link_inside", root + "/inner", "", ""},
-		{"case96/dot_dot", root + "/../outside", "contains ..", "contains .."},
-		{"case96/outside", base + "/outside", "not below", ""},
-		{"case96/prefix_is_no_root", root + "x/pw", "not below", "no such file"},
-		{"case96/symlink", root + "/escape", "escapes", ""},
-		{"case96/symlinked_directory", root + "/up/outside", "escapes", ""},
-		{"case96/proc", "/proc/self/environ", "not below", "below /proc are not read"},
-		{"case96/proc_by_symlink", root + "/environ", "below /proc are not read", "below /proc are not read"},
-		{"case96/device", "/dev/zero", "not below", "below /dev are not read"},
-		{"case96/fifo", root + "/fifo", "not a regular file", "not a regular file"},
-		{"case96/directory", root, "not a regular file", "not a regular file"},
-		{"case96/large", root + "/large", "larger than 1 MiB", "larger than 1 MiB"},
-		{"case96/relative", "secrets/pw", "not absolute", "not absolute"},
-		{"case96/missing", root + "/none", "no such file", "no such file"},
+		{"plain", root + "/pw", ""},
+		{"link_inside", root + "/inner", ""},
+		{"case96/dot_dot", root + "/../outside", "contains .."},
+		{"case96/outside", base + "/outside", "not below"},
+		{"case96/prefix_is_no_root", root + "x/pw", "not below"},
+		{"case96/symlink", root + "/escape", "escapes"},
+		{"case96/symlinked_directory", root + "/up/outside", "escapes"},
+		{"case96/proc", "/proc/self/environ", "not below"},
+		{"case96/proc_by_symlink", root + "/environ", "below /proc are not read"},
+		{"case96/device", "/dev/zero", "not below"},
+		{"case96/fifo", root + "/fifo", "not a regular file"},
+		{"case96/directory", root, "not a regular file"},
+		{"case96/large", root + "/large", "larger than 1 MiB"},
+		{"case96/relative", "secrets/pw", "not absolute"},
+		{"case96/missing", root + "/none", "no such file"},
+		{"case96/environ_of_another", "/proc/1/environ", "not below"},
+		{"case96/passwd", "/etc/passwd", "--secrets-dir"},
 	} {
-		for i, want := range []string{tt.rooted, tt.free} {
-			read := SecretFiles([][]string{{root}, nil}[i]...)
-			t.Run(fmt.Sprintf("%s/roots=%v", tt.name, i == 0), func(t *testing.T) {
-				done := make(chan error, 1)
-				go func() {
-					content, err := read(tt.path)
-					if err == nil && string(content) != secret {
-						err = errors.New("wrong content")
-					}
-					done <- err
-				}()
-				select {
-				case err := <-done:
-					if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-						t.Errorf("got %v, want %q", err, want)
-					}
-					if err != nil && strings.Contains(err.Error(), "s3cret") {
-						t.Errorf("the error shows the content: %v", err)
-					}
-				case <-time.After(10 * time.Second):
-					t.Fatal("it blocks")
+		t.Run(tt.name, func(t *testing.T) {
+			done := make(chan error, 1)
+			go func() {
+				content, err := SecretFiles(base+"/other", root)(tt.path)
+				if err == nil && string(content) != secret {
+					err = errors.New("wrong content")
 				}
-			})
-		}
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				if (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
+				if err != nil && strings.Contains(err.Error(), "s3cret") {
+					t.Errorf("the error shows the content: %v", err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("it blocks")
+			}
+		})
+	}
+	if _, err := SecretFiles()(root + "/pw"); err == nil {
+		t.Error("without roots a file is read")
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 
 	"github.com/spf13/cobra"
@@ -18,6 +19,7 @@ import (
 const (
 	defaultListen  = "127.0.0.1:8083"
 	defaultDataDir = "data"
+	runSecrets     = "/run/secrets" // where containers have them
 	// memoryLimit is a soft limit of the process's memory, far above what the bounded batches need; GOMEMLIMIT overrides it.
 	memoryLimit = 512 << 20
 )
@@ -43,7 +45,7 @@ func serveCommand() *cobra.Command {
 	c.Flags().StringVar(&o.listen, "listen", "", "address of the REST API (default: listen of the file, else "+defaultListen+")")
 	c.Flags().StringVar(&o.level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&o.format, "log-format", "text", "text or json")
-	c.Flags().StringSliceVar(&o.secrets, "secrets-dir", nil, "directories below which ${file:..} and ${dir:..} read; default: all that the user may read")
+	c.Flags().StringSliceVar(&o.secrets, "secrets-dir", nil, "directories below which ${file:..} and ${dir:..} read (default: the configuration file's directory, and "+runSecrets+")")
 	return c
 }
 
@@ -66,7 +68,11 @@ func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
 		}
 	}
 	d.log.Dir = first(o.dataDir, d.file.Log.Dir, defaultDataDir)
-	d.providers = config.Providers{Env: os.LookupEnv, ReadFile: config.SecretFiles(o.secrets...)}
+	roots, err := o.secretRoots()
+	if err != nil {
+		return nil, err
+	}
+	d.providers = config.Providers{Env: os.LookupEnv, ReadFile: config.SecretFiles(roots...)}
 	if d.access, err = rest.AccessFromEnv(os.LookupEnv, os.ReadFile); err != nil {
 		return nil, err
 	}
@@ -84,6 +90,27 @@ func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	return d, nil
+}
+
+// secretRoots returns the directories below which secrets may be read, as absolute paths. Whoever may change a connector by
+// the API can have it read any file below them, so by default they are those that are there for it.
+func (o serveOptions) secretRoots() ([]string, error) {
+	roots := o.secrets
+	if len(roots) == 0 {
+		roots = []string{runSecrets}
+		if dir, err := filepath.Abs(filepath.Dir(o.file)); o.file != "" && err == nil && dir != "/" {
+			roots = append(roots, dir)
+		}
+	}
+	out := make([]string, len(roots))
+	for i, r := range roots {
+		abs, err := filepath.Abs(r)
+		if err != nil {
+			return nil, fmt.Errorf("--secrets-dir %s: %w", r, err)
+		}
+		out[i] = abs
+	}
+	return out, nil
 }
 
 func (o serveOptions) logger(w io.Writer) (*slog.Logger, *slog.LevelVar, error) {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/tailrace/tailrace/internal/daemon"
 	"github.com/tailrace/tailrace/internal/servers"
 	"github.com/tailrace/tailrace/rest"
+	"github.com/tailrace/tailrace/worker"
 )
 
 var binary string // built once for all tests, by TestMain
@@ -44,14 +46,14 @@ func withBinary(run func() int) int {
 }
 
 // start runs a daemon of the built binary until the test ends.
-func start(t *testing.T, dataDir, file string, env ...string) *daemon.Daemon {
+func start(t *testing.T, dataDir, file string, args ...string) *daemon.Daemon {
 	t.Helper()
 	listen, err := daemon.Port()
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &daemon.Daemon{Bin: binary, DataDir: dataDir, Listen: listen, Env: env, Log: filepath.Join(t.TempDir(), "log"),
-		Args: []string{"serve", "--data-dir", dataDir, "--listen", listen}}
+	d := &daemon.Daemon{Bin: binary, DataDir: dataDir, Listen: listen, Log: filepath.Join(t.TempDir(), "log"),
+		Args: append([]string{"serve", "--data-dir", dataDir, "--listen", listen}, args...)}
 	if file != "" {
 		d.Args = append(d.Args, "-c", file)
 	}
@@ -119,6 +121,49 @@ func TestServe(t *testing.T) {
 		d := start(t, t.TempDir(), "")
 		if !strings.HasPrefix(d.Listen, "127.0.0.1:") {
 			t.Errorf("listens on %s", d.Listen)
+		}
+	})
+	t.Run("case96_only_files_of_the_configured_roots", func(t *testing.T) {
+		t.Parallel()
+		dir := t.TempDir()
+		file, password, outside := filepath.Join(dir, "connectors.yaml"), filepath.Join(dir, "password"), filepath.Join(t.TempDir(), "password")
+		text := "version: 1\nconnectors:\n"
+		for name, path := range map[string]string{"inside": password, "outside": outside, "escape": filepath.Join(dir, "link"), "passwd": "/etc/passwd"} {
+			text += fmt.Sprintf("  - name: %s\n    config: {connector.class: redis, topics: t, redis.uri: \"redis://127.0.0.1:1\", redis.password: \"${file:%s}\"}\n", name, path)
+		}
+		if err := errors.Join(os.WriteFile(file, []byte(text), 0o600), os.WriteFile(password, []byte("x"), 0o600), os.WriteFile(outside, []byte("x"), 0o600),
+			os.Symlink(outside, filepath.Join(dir, "link"))); err != nil {
+			t.Fatal(err)
+		}
+		for _, args := range [][]string{nil, {"--secrets-dir", filepath.Dir(outside)}} {
+			d := start(t, t.TempDir(), file, args...)
+			for name, allowed := range map[string]bool{"inside": args == nil, "outside": args != nil, "escape": false, "passwd": false} {
+				err := d.Until(t.Context(), func() (bool, error) {
+					list, err := fetch[[]rest.StatusInfo](t.Context(), &client{url: d.URL(), http: http.DefaultClient}, "/tailrace/status")
+					if err != nil {
+						return false, err
+					}
+					for _, s := range list {
+						if s.Name != name || len(s.Tasks) != 1 {
+							continue
+						}
+						refused := s.Tasks[0].State == worker.Failed && strings.Contains(s.Tasks[0].Trace, "--secrets-dir")
+						escapes := s.Tasks[0].State == worker.Failed && strings.Contains(s.Tasks[0].Trace, "escapes")
+						tried := s.Tasks[0].Retries > 0 // nothing listens on port 1
+						if allowed && (refused || escapes) || !allowed && tried {
+							return false, fmt.Errorf("%s with %v: %+v", name, args, s)
+						}
+						return allowed && tried || !allowed && (refused || escapes), nil
+					}
+					return false, nil
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			}
+			if err := d.Stop(); err != nil {
+				t.Error(err)
+			}
 		}
 	})
 	t.Run("case95_credentials", func(t *testing.T) {
