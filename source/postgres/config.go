@@ -37,8 +37,15 @@ type settings struct {
 	SlotDrop       bool            `cfg:"slot.drop.on.stop" default:"false" doc:"Drop the slot when the connector stops. Changes made while it is stopped are then lost; for tests only."`
 	Publication    string          `cfg:"publication.name" default:"dbz_publication" doc:"Publication that the slot reads."`
 	AutoCreate     string          `cfg:"publication.autocreate.mode" default:"filtered" oneof:"filtered,all_tables,disabled,no_tables" doc:"filtered makes the publication for the captured tables and adds to it. all_tables is treated as filtered. disabled and no_tables expect it to be made by others."`
-	StatusInterval time.Duration   `cfg:"status.update.interval.ms" default:"10000" min:"1" doc:"Milliseconds between status updates to the server when there is nothing new to tell."`
-	Heartbeat      time.Duration   `cfg:"heartbeat.interval.ms" default:"0" min:"0" doc:"Accepted for compatibility: the position moves on by itself when captured tables are idle."`
+	StatusInterval time.Duration   `cfg:"status.update.interval.ms" default:"10000" min:"1" doc:"Milliseconds between status updates to the server at most. They are sent twice a second and when there is something to tell."`
+
+	Heartbeat       time.Duration   `cfg:"heartbeat.interval.ms" default:"0" min:"0" doc:"Milliseconds between heartbeat events and runs of heartbeat.action.query; 0: none. An idle database recycles its WAL without them: the position moves on by itself."`
+	HeartbeatTopic  string          `cfg:"topic.heartbeat.prefix" default:"__debezium-heartbeat" doc:"First part of the heartbeat topic's name; topic.prefix follows."`
+	HeartbeatQuery  string          `cfg:"heartbeat.action.query" doc:"Statement to run in the database with each heartbeat."`
+	Transactions    bool            `cfg:"provide.transaction.metadata" default:"false" doc:"Send an event at the begin and end of each transaction, and tell in each change its place in it."`
+	TransactionName string          `cfg:"topic.transaction" default:"transaction" doc:"Last part of the name of the topic for begin and end of transactions."`
+	MessageInclude  config.Patterns `cfg:"message.prefix.include.list" doc:"Prefixes of logical messages to capture: anchored regular expressions. Default: all."`
+	MessageExclude  config.Patterns `cfg:"message.prefix.exclude.list" doc:"Prefixes of logical messages not to capture."`
 
 	DecimalMode string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How numeric columns are written in events."`
 	TimeMode    string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
@@ -83,6 +90,14 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 	} else if s.Publication == "" {
 		report("publication.name", "must not be empty")
 	}
+	for key, name := range map[string]string{"topic.heartbeat.prefix": s.HeartbeatTopic, "topic.transaction": s.TransactionName} {
+		if literal(name) && name != sanitize(name) || name == "" {
+			report(key, "%q is not part of a topic's name; use letters, digits, '.', '_' and '-'", name)
+		}
+	}
+	if s.HeartbeatQuery != "" && s.Heartbeat == 0 {
+		report("heartbeat.action.query", "is run with each heartbeat, and there is none: set heartbeat.interval.ms")
+	}
 	for _, pair := range []struct {
 		include, exclude string
 		both             bool
@@ -90,6 +105,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 		{"table.include.list", "table.exclude.list", !s.TableInclude.Empty() && !s.TableExclude.Empty()},
 		{"schema.include.list", "schema.exclude.list", !s.SchemaInclude.Empty() && !s.SchemaExclude.Empty()},
 		{"column.include.list", "column.exclude.list", !s.ColumnInclude.Empty() && !s.ColumnExclude.Empty()},
+		{"message.prefix.include.list", "message.prefix.exclude.list", !s.MessageInclude.Empty() && !s.MessageExclude.Empty()},
 	} {
 		if pair.both {
 			report(pair.exclude, "can't be set together with %s: keep one of them", pair.include)
@@ -117,6 +133,11 @@ func (s *settings) capturesColumn(schema, table, column string) bool {
 	}
 	name := schema + "." + table + "." + column
 	return (s.ColumnInclude.Empty() || s.ColumnInclude.Match(name)) && !s.ColumnExclude.Match(name)
+}
+
+// capturesMessage reports whether logical messages of a prefix are to be captured.
+func (s *settings) capturesMessage(prefix string) bool {
+	return (s.MessageInclude.Empty() || s.MessageInclude.Match(prefix)) && !s.MessageExclude.Match(prefix)
 }
 
 // topic returns the topic of a table, as Debezium names it.

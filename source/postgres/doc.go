@@ -20,6 +20,5 @@
 // covers the captured tables before every start.
 //
 // It deliberately does not publish FOR ALL TABLES or tables without a usable replica identity, for that breaks the
-// application's UPDATE; it runs no DDL but on its publication; it does not stream transactions in progress, nor decode
-// logical messages, nor convert values to any output format.
+// application's UPDATE; it runs no DDL but on its publication; it does not convert values to any output format.
 package postgres

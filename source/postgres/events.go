@@ -13,11 +13,15 @@ import (
 // maxVisibleWait bounds the pauses of complete, which double: about twice as long in all.
 const maxVisibleWait = 5 * time.Second
 
-// change turns the decoded insert, update, delete or truncate into events in b. With old, they were delivered before: they
+// change turns the decoded insert, update, delete, truncate or message into events in b. With old, they were delivered before: they
 // are counted, not completed.
 func (s *stream) change(ctx context.Context, b *change.Batch, lsn uint64, old bool) error {
-	if s.msg.Kind == pgoutput.KindTruncate {
+	switch s.msg.Kind {
+	case pgoutput.KindTruncate:
 		return s.truncate(b, lsn)
+	case pgoutput.KindMessage:
+		s.message(b, &s.msg.Logical)
+		return nil
 	}
 	row := &s.msg.Row
 	r := s.relations[row.Relation]
@@ -34,7 +38,7 @@ func (s *stream) change(ctx context.Context, b *change.Batch, lsn uint64, old bo
 		if err != nil {
 			return err
 		}
-		e := s.event(b, r, change.OpCreate, lsn)
+		e := s.event(b, r.table, r.topic, change.OpCreate, lsn)
 		e.After, e.Key = after, s.rowKey(b, r, after, 1)
 		return nil
 	case pgoutput.KindDelete:
@@ -42,7 +46,7 @@ func (s *stream) change(ctx context.Context, b *change.Batch, lsn uint64, old bo
 		if err != nil {
 			return err
 		}
-		e := s.event(b, r, change.OpDelete, lsn)
+		e := s.event(b, r.table, r.topic, change.OpDelete, lsn)
 		e.Before, e.Key = before, s.rowKey(b, r, before, 0)
 		return nil
 	default:
@@ -58,7 +62,7 @@ func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn u
 	}
 	key := s.rowKey(b, r, after, 1)
 	if row.OldKind == pgoutput.NoOld {
-		e := s.event(b, r, change.OpUpdate, lsn)
+		e := s.event(b, r.table, r.topic, change.OpUpdate, lsn)
 		e.After, e.Key = after, key
 		return nil
 	}
@@ -76,7 +80,7 @@ func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn u
 	oldKey, ok := change.AppendKey(s.key[0][:0], r.table, before)
 	s.key[0] = oldKey
 	if !ok || bytes.Equal(oldKey, key) {
-		e := s.event(b, r, change.OpUpdate, lsn)
+		e := s.event(b, r.table, r.topic, change.OpUpdate, lsn)
 		e.Before, e.After, e.Key = before, after, key
 		return nil
 	}
@@ -86,10 +90,11 @@ func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn u
 			return err
 		}
 	}
-	e := s.event(b, r, change.OpDelete, lsn)
-	e.Before, e.Key = before, b.Copy(oldKey)
-	e = s.event(b, r, change.OpCreate, lsn)
-	e.After, e.Key = after, key
+	was := b.Copy(oldKey)
+	e := s.event(b, r.table, r.topic, change.OpDelete, lsn)
+	e.Before, e.Key, e.Headers = before, was, []change.Header{{Key: change.HeaderNewKey, Value: key}}
+	e = s.event(b, r.table, r.topic, change.OpCreate, lsn)
+	e.After, e.Key, e.Headers = after, key, []change.Header{{Key: change.HeaderOldKey, Value: was}}
 	return nil
 }
 
@@ -132,18 +137,28 @@ func (s *stream) truncate(b *change.Batch, lsn uint64) error {
 			s.ordinal++
 			continue
 		}
-		s.event(b, r, change.OpTruncate, lsn)
+		s.event(b, r.table, r.topic, change.OpTruncate, lsn)
 	}
 	return nil
 }
 
 // event appends an event of the open transaction.
-func (s *stream) event(b *change.Batch, r *relation, op change.Op, lsn uint64) *change.Event {
+func (s *stream) event(b *change.Batch, t *change.Table, topic string, op change.Op, lsn uint64) *change.Event {
+	if s.meta != nil {
+		s.meta.begin(s, b)
+	}
 	e := b.Add()
-	e.Table, e.Op, e.Topic = r.table, op, r.topic
+	e.Table, e.Op, e.Topic = t, op, topic
 	e.Txn, e.Ordinal, e.LSN, e.PrevLSN = uint64(s.begin.XID), s.ordinal, lsn, s.pos.LSNCommit
-	e.Commit, e.Seen = s.commit, s.seen
+	e.Commit, e.Seen, e.Replica = s.commit, s.seen, s.replica
 	s.ordinal++
+	if s.meta != nil {
+		collection := "message"
+		if op != change.OpMessage {
+			collection = t.Name.String()
+		}
+		s.meta.number(e, collection)
+	}
 	return e
 }
 

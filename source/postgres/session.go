@@ -95,6 +95,7 @@ func dialReplication(ctx context.Context, s *settings, connector string) (*pgcon
 type session struct {
 	settings  *settings
 	connector string
+	plain     bool // the search_path is the role's
 	turn      sync.Mutex
 	conn      *pgx.Conn
 	usedAt    time.Time
@@ -120,6 +121,9 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 		c, err := connConfig(s.settings, s.connector)
 		if err != nil {
 			return err
+		}
+		if s.plain {
+			delete(c.RuntimeParams, "search_path")
 		}
 		if s.conn, err = pgx.ConnectConfig(ctx, c); err != nil {
 			s.conn = nil

@@ -53,11 +53,13 @@ type Source struct {
 	idle     time.Duration // see idleInterval
 	busy     time.Duration // see busyWait
 
-	control *session // catalog, re-reads and gauges
-	scans   pool     // chunks
-	tables  registry
-	gauges  gauges
-	told    map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
+	control  *session // catalog, re-reads and gauges
+	scans    pool     // chunks
+	action   *session // heartbeat.action.query, with the search_path of the role
+	tables   registry
+	messages *change.Table
+	gauges   gauges
+	told     map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
 
 	scansMu sync.Mutex
 	known   map[*change.Table]*scanTable // what Tables returned last
@@ -65,8 +67,9 @@ type Source struct {
 	mu     sync.Mutex // held while a stream is opened or the source closed
 	stream atomic.Pointer[stream]
 	closed bool
-	cancel context.CancelFunc // ends the watching goroutine
-	done   chan struct{}
+	cancel context.CancelFunc // ends the goroutines of running
+
+	running sync.WaitGroup
 }
 
 var (
@@ -85,11 +88,13 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{}, done: make(chan struct{}),
+	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{},
 		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
 		control: &session{settings: c, connector: setup.Connector},
 		scans:   pool{settings: c, connector: setup.Connector},
+		action:  &session{settings: c, connector: setup.Connector, plain: true},
 		tables:  registry{newest: map[change.TableName]*relation{}}}
+	s.messages = messages(c, s.origin)
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -103,10 +108,10 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		return nil, errors.Join(err, s.control.close(context.WithoutCancel(ctx)))
 	}
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	go func() {
-		defer close(s.done)
-		s.watch(ctx)
-	}()
+	s.running.Go(func() { s.watch(ctx) })
+	if c.HeartbeatQuery != "" {
+		s.running.Go(func() { s.act(ctx) })
+	}
 	return s, nil
 }
 
@@ -182,7 +187,7 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 	}
 	err = pglogrepl.StartReplication(ctx, conn, s.settings.Slot, pglogrepl.LSN(at), pglogrepl.StartReplicationOptions{
 		Mode:       pglogrepl.LogicalReplication,
-		PluginArgs: []string{"proto_version '1'", "publication_names " + literal(ident(s.settings.Publication))}})
+		PluginArgs: []string{"proto_version '1'", "messages 'true'", "publication_names " + literal(ident(s.settings.Publication))}})
 	if err != nil {
 		return nil, s.diagnose(ctx, fmt.Errorf("start replication: %w", err), p)
 	}
@@ -194,13 +199,15 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 	return newStream(s, conn, p, fresh, interval), nil
 }
 
-// statusInterval returns how often the server must hear from us: what is configured, and well within its own patience.
+// statusInterval returns how often the server must hear from us: what is configured, well within its own patience, and every tick at
+// least. Servers from 16 on can miss that there is WAL to send (a flush between their look at it and the beginning of their sleep), and
+// what they hear from us wakes them.
 func (s *Source) statusInterval(ctx context.Context) (time.Duration, error) {
 	var patience int64
 	err := s.control.do(ctx, func(c *pgx.Conn) error {
 		return c.QueryRow(ctx, `SELECT setting::bigint FROM pg_settings WHERE name = 'wal_sender_timeout'`).Scan(&patience)
 	})
-	interval := s.settings.StatusInterval
+	interval := min(s.settings.StatusInterval, tickInterval)
 	if patience > 0 {
 		interval = min(interval, time.Duration(patience)*time.Millisecond/4)
 	}
@@ -220,11 +227,11 @@ func (s *Source) Close() error {
 		errs = append(errs, st.Close())
 	}
 	s.cancel()
-	<-s.done
+	s.running.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	if s.settings.SlotDrop {
 		errs = append(errs, s.dropSlot(ctx))
 	}
-	return errors.Join(append(errs, s.control.close(ctx), s.scans.close(ctx))...)
+	return errors.Join(append(errs, s.control.close(ctx), s.scans.close(ctx), s.action.close(ctx))...)
 }

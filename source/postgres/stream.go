@@ -47,6 +47,10 @@ type stream struct {
 	commit  int64  // its commit time, microseconds since the Unix epoch
 	changes uint32 // changes of it that were read
 	ordinal uint32 // events of it, all tables counted
+	replica *change.Replica
+	meta    *metadata // nil: not asked for
+
+	beat heartbeat
 
 	delivered atomic.Uint64 // pos.LSN for the gauges
 	closed    atomic.Bool
@@ -61,7 +65,7 @@ var (
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
 	q := newQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
-		quietFrom: time.Now(), timer: time.NewTimer(time.Hour)}
+		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings)}
 	st.delivered.Store(p.LSN)
 	st.pump = startPump(conn, q, p.LSN, interval, s.setup.Now)
 	return st
@@ -85,7 +89,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		}
 		broken := s.queue.failure()
 		switch {
-		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.answer():
+		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.answer(), s.beat.due():
 			return s.finish(b)
 		case broken != nil:
 			if s.more() {
@@ -104,6 +108,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 
 // finish ends a batch with the position after it.
 func (s *stream) finish(b *change.Batch) error {
+	s.beat.append(b, s.src.setup.Now(), s.pos)
 	b.Resume = s.pos.encode()
 	s.reported, s.quietFrom = s.pos, time.Now()
 	s.delivered.Store(s.pos.LSN)
@@ -128,7 +133,7 @@ func (s *stream) wait(ctx context.Context) error {
 	if pause <= 0 {
 		pause = s.src.idle
 	}
-	s.timer.Reset(pause)
+	s.timer.Reset(s.beat.wait(pause))
 	defer s.timer.Stop()
 	select {
 	case <-s.queue.wake:
@@ -188,10 +193,16 @@ func (s *stream) decode(ctx context.Context, b *change.Batch, lsn uint64, payloa
 		}
 		return s.beginTx(m.Begin)
 	case pgoutput.KindCommit:
-		return s.commitTx(m.Commit)
+		return s.commitTx(b, m.Commit)
+	case pgoutput.KindOrigin:
+		s.replica = &change.Replica{Origin: string(m.Origin.Name), LSN: m.Origin.CommitLSN}
+		return nil
 	case pgoutput.KindRelation:
 		return s.relate(ctx, &m.Relation)
-	case pgoutput.KindInsert, pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate:
+	case pgoutput.KindInsert, pgoutput.KindUpdate, pgoutput.KindDelete, pgoutput.KindTruncate, pgoutput.KindMessage:
+		if m.Kind == pgoutput.KindMessage && !m.Logical.Transactional {
+			return s.loose(b, &m.Logical)
+		}
 		if !s.inTx {
 			return fmt.Errorf("a change outside of a transaction at LSN %X", lsn)
 		}
@@ -206,7 +217,7 @@ func (s *stream) decode(ctx context.Context, b *change.Batch, lsn uint64, payloa
 		// Delivered before the resume: only its events are counted.
 		s.trial.Reset()
 		return s.change(ctx, &s.trial, lsn, true)
-	case pgoutput.KindOrigin, pgoutput.KindType, pgoutput.KindMessage:
+	case pgoutput.KindType:
 		return nil
 	default:
 		return fmt.Errorf("pgoutput message %q is not expected", byte(m.Kind))
@@ -217,7 +228,10 @@ func (s *stream) decode(ctx context.Context, b *change.Batch, lsn uint64, payloa
 // before the position exactly if it is part of what the position covers.
 func (s *stream) beginTx(begin pgoutput.Begin) error {
 	s.inTx, s.begin, s.changes, s.ordinal = true, begin, 0, 0
-	s.commit = begin.CommitTime + epochMicros
+	s.commit, s.replica = begin.CommitTime+epochMicros, nil
+	if s.meta != nil {
+		s.meta.open(begin.XID, begin.FinalLSN)
+	}
 	s.skipTx = begin.FinalLSN < s.pos.LSN
 	if !s.skipTx && s.pos.Ordinal > 0 && s.pos.TxID != 0 && s.pos.TxID != begin.XID {
 		return s.moved(fmt.Sprintf("the server sends transaction %d", begin.XID))
@@ -225,7 +239,7 @@ func (s *stream) beginTx(begin pgoutput.Begin) error {
 	return nil
 }
 
-func (s *stream) commitTx(commit pgoutput.Commit) error {
+func (s *stream) commitTx(b *change.Batch, commit pgoutput.Commit) error {
 	if !s.inTx || commit.CommitLSN != s.begin.FinalLSN {
 		return fmt.Errorf("a commit at LSN %X that does not belong to the open transaction", commit.CommitLSN)
 	}
@@ -235,6 +249,9 @@ func (s *stream) commitTx(commit pgoutput.Commit) error {
 	}
 	if s.changes < s.pos.Ordinal {
 		return s.moved(fmt.Sprintf("the server sends only %d", s.changes))
+	}
+	if s.meta != nil {
+		s.meta.end(s, b)
 	}
 	s.pos.LSN, s.pos.LSNCommit, s.pos.Ordinal = commit.EndLSN, commit.EndLSN, 0
 	s.pos.TxID, s.pos.Time = s.begin.XID, s.commit

@@ -120,6 +120,11 @@ func testStreamIdentity(t *testing.T) {
 		if events[0].Txn != events[1].Txn || events[0].Ordinal != 0 || events[1].Ordinal != 1 || len(p.steps) < 1 || p.steps[len(p.steps)-1] != 2 {
 			t.Errorf("the pair is not together: ordinals %d, %d", events[0].Ordinal, events[1].Ordinal)
 		}
+		for i, name := range []string{change.HeaderNewKey, change.HeaderOldKey} {
+			if h := events[i].Headers; len(h) != 1 || h[0].Key != name || !bytes.Equal(h[0].Value, events[1-i].Key) {
+				t.Errorf("the headers of event %d are %v", i, h)
+			}
+		}
 	})
 	t.Run("key_change_with_unchanged_toast", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int, part char(3), big text, n int, PRIMARY KEY (part, id)); ALTER TABLE t ALTER big SET STORAGE EXTERNAL;
