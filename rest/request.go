@@ -129,7 +129,7 @@ func (q *request) failed(err error, text string) {
 	case errors.Is(err, worker.ErrNotStopped):
 		fail(q.w, http.StatusBadRequest, "Connectors must be in the STOPPED state before their offsets can be modified. This can be done for the specified connector by issuing a 'PUT' request to the '/connectors/"+q.name()+"/stop' endpoint")
 	case q.r.Context().Err() != nil:
-		fail(q.w, http.StatusInternalServerError, "Request timed out: the worker has not finished it within "+requestTimeout.String()+": "+err.Error())
+		fail(q.w, http.StatusInternalServerError, "Request timed out. The worker has not finished it within "+requestTimeout.String()+": "+err.Error())
 	default:
 		fail(q.w, http.StatusInternalServerError, err.Error())
 	}

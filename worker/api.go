@@ -239,7 +239,7 @@ func (w *Worker) upsert(ctx context.Context, name string, cfg map[string]string,
 		c, created := w.connectors[name], false
 		if c == nil {
 			c, created = w.newConnector(name, stored{cfg, state}), true
-			c.op.Lock() // nobody else knows it yet
+			c.op <- struct{}{} // nobody else knows it yet
 			w.connectors[name] = c
 		}
 		w.mu.Unlock()
@@ -249,9 +249,11 @@ func (w *Worker) upsert(ctx context.Context, name string, cfg map[string]string,
 		if !replace {
 			return Info{}, false, nil
 		}
-		c.op.Lock()
+		if err := c.lock(ctx); err != nil {
+			return Info{}, false, err
+		}
 		if again, err := w.find(name); err != nil || again != c { // deleted meanwhile
-			c.op.Unlock()
+			c.unlock()
 			continue
 		}
 		c.mu.Lock()
@@ -261,19 +263,25 @@ func (w *Worker) upsert(ctx context.Context, name string, cfg map[string]string,
 	}
 }
 
-// commit makes s durable, lets the connector be as it says, and releases c.op.
+// commit makes s durable, lets the connector, which is locked, be as it says, and unlocks it.
 func (w *Worker) commit(ctx context.Context, c *connector, s stored, created bool) (Info, bool, error) {
-	defer c.op.Unlock()
 	if err := w.store.put(ctx, c.name, s); err != nil {
 		if created {
 			w.forget(c)
 		}
+		c.unlock()
 		return Info{}, false, err
 	}
-	c.halt()
-	c.define(s)
-	c.launch()
-	return c.info(), created, nil
+	var info Info
+	err := c.settle(ctx, func() {
+		c.define(s)
+		c.launch()
+		info = c.info()
+	})
+	if err != nil { // info is still to come
+		return Info{}, false, err
+	}
+	return info, created, nil
 }
 
 func (w *Worker) forget(c *connector) {
@@ -290,57 +298,64 @@ func (w *Worker) isRunning() bool {
 	return w.running
 }
 
-// change finds a connector, takes its op lock and calls f; a connector that was deleted meanwhile is not found.
-func (w *Worker) change(name string, f func(c *connector) error) error {
+// change finds a connector, locks it and calls f; a connector that was deleted meanwhile is not found. If f returns a
+// function, the connector's tasks are ended, and it is called then. When ctx is done change returns its error, and what
+// could not be waited for happens later.
+func (w *Worker) change(ctx context.Context, name string, f func(c *connector) (then func(), err error)) error {
 	c, err := w.find(name)
 	if err != nil {
 		return err
 	}
-	c.op.Lock()
-	defer c.op.Unlock()
+	if err := c.lock(ctx); err != nil {
+		return err
+	}
 	if again, err := w.find(name); err != nil || again != c {
+		c.unlock()
 		return fmt.Errorf("connector %s: %w", name, ErrNotFound)
 	}
-	return f(c)
+	then, err := f(c)
+	if err != nil || then == nil {
+		c.unlock()
+		return err
+	}
+	return c.settle(ctx, then)
 }
 
 // Delete stops a connector and removes it. Its offsets are kept.
 func (w *Worker) Delete(ctx context.Context, name string) error {
-	return w.change(name, func(c *connector) error {
+	return w.change(ctx, name, func(c *connector) (func(), error) {
 		if err := w.store.remove(ctx, name); err != nil {
-			return err
+			return nil, err
 		}
-		c.halt()
-		w.forget(c)
-		return nil
+		return func() { w.forget(c) }, nil
 	})
 }
 
 // SetState makes a connector run, pause or stop, durably. It returns when the tasks have ended, or were started.
 func (w *Worker) SetState(ctx context.Context, name string, state State) error {
-	return w.change(name, func(c *connector) error {
+	return w.change(ctx, name, func(c *connector) (func(), error) {
 		c.mu.Lock()
 		s := c.stored
 		c.mu.Unlock()
 		if s.State == state {
-			return nil
+			return nil, nil
 		}
 		s.State = state
 		if err := w.store.put(ctx, name, s); err != nil {
-			return err
+			return nil, err
 		}
-		c.halt()
-		c.define(s)
-		c.launch()
-		return nil
+		return func() {
+			c.define(s)
+			c.launch()
+		}, nil
 	})
 }
 
 // Restart starts a connector anew: all of it, with onlyFailed only if it or one of its tasks has failed. The status it
 // returns shows what is being restarted as RESTARTING.
-func (w *Worker) Restart(_ context.Context, name string, includeTasks, onlyFailed bool) (Status, error) {
+func (w *Worker) Restart(ctx context.Context, name string, includeTasks, onlyFailed bool) (Status, error) {
 	var s Status
-	err := w.change(name, func(c *connector) error {
+	err := w.change(ctx, name, func(c *connector) (func(), error) {
 		s = c.status()
 		failed := s.State == Failed
 		for i := range s.Tasks {
@@ -351,30 +366,28 @@ func (w *Worker) Restart(_ context.Context, name string, includeTasks, onlyFaile
 			}
 		}
 		if onlyFailed && !failed {
-			return nil
+			return nil, nil
 		}
 		if s.State == Running || s.State == Failed {
 			s.State = Restarting
 		}
-		w.relaunch(c)
-		return nil
+		return c.relaunch, nil
 	})
 	return s, err
 }
 
 // RestartTask starts one task anew. The tasks of a connector share nothing but their connector, which is restarted whole.
-func (w *Worker) RestartTask(_ context.Context, name string, id int) error {
-	return w.change(name, func(c *connector) error {
+func (w *Worker) RestartTask(ctx context.Context, name string, id int) error {
+	return w.change(ctx, name, func(c *connector) (func(), error) {
 		if s := c.status(); id < 0 || id >= len(s.Tasks) {
-			return fmt.Errorf("task %s-%d: %w", name, id, ErrNotFound)
+			return nil, fmt.Errorf("task %s-%d: %w", name, id, ErrNotFound)
 		}
-		w.relaunch(c)
-		return nil
+		return c.relaunch, nil
 	})
 }
 
-func (w *Worker) relaunch(c *connector) {
-	c.halt()
+// relaunch starts the connector as it is. It is locked, and nothing runs.
+func (c *connector) relaunch() {
 	c.mu.Lock()
 	s := c.stored
 	c.mu.Unlock()
@@ -392,28 +405,28 @@ func (w *Worker) Offsets(name string) ([]offsets.Offset, error) {
 
 // AlterOffsets sets positions of a connector that is STOPPED; a nil position resets its origin.
 func (w *Worker) AlterOffsets(ctx context.Context, name string, list []offsets.Offset) error {
-	return w.change(name, func(c *connector) error {
+	return w.change(ctx, name, func(c *connector) (func(), error) {
 		if err := c.stopped(); err != nil {
-			return err
+			return nil, err
 		}
 		var recs []topic.Record
 		for i, o := range list {
 			if c.definition().sink != nil {
 				p, err := alteredPosition(o)
 				if err != nil {
-					return err
+					return nil, err
 				}
 				list[i].Position = p
 			}
 			recs = append(recs, w.offsets.Record(name, o.Origin, list[i].Position))
 		}
 		if err := w.opt.Log.Append(ctx, recs); err != nil {
-			return err
+			return nil, err
 		}
 		for _, o := range list {
 			w.offsets.Applied(name, o.Origin, o.Position)
 		}
-		return nil
+		return nil, nil
 	})
 }
 
@@ -446,17 +459,17 @@ func (c *connector) stopped() error {
 // its topics from the beginning.
 func (w *Worker) ResetOffsets(ctx context.Context, name string) error {
 	var list []offsets.Offset
-	err := w.change(name, func(c *connector) error {
+	err := w.change(ctx, name, func(c *connector) (func(), error) {
 		if err := c.stopped(); err != nil {
-			return err
+			return nil, err
 		}
 		if c.definition().sink == nil {
-			return w.offsets.Reset(ctx, name)
+			return nil, w.offsets.Reset(ctx, name)
 		}
 		for _, o := range w.offsets.All(name) {
 			list = append(list, offsets.Offset{Origin: o.Origin})
 		}
-		return nil
+		return nil, nil
 	})
 	if err != nil || len(list) == 0 {
 		return err

@@ -25,7 +25,7 @@ type connector struct {
 	name string
 	log  *slog.Logger
 
-	op sync.Mutex // held by whoever changes the connector: one operation at a time
+	op chan struct{} // full while somebody changes the connector: one operation at a time
 
 	mu     sync.Mutex // guards what follows, never held across I/O
 	stored stored
@@ -130,7 +130,7 @@ func (d *definition) parseSink(props map[string]string) []config.Problem {
 }
 
 func (w *Worker) newConnector(name string, s stored) *connector {
-	c := &connector{w: w, name: name, log: w.opt.Logger.With("connector", name)}
+	c := &connector{w: w, name: name, log: w.opt.Logger.With("connector", name), op: make(chan struct{}, 1)}
 	c.define(s)
 	return c
 }
@@ -162,7 +162,38 @@ func (c *connector) definition() *definition {
 	return c.def
 }
 
-// halt ends the present run, if there is one, and waits for it. c.op is held.
+// lock waits for its turn to change the connector, until ctx is done.
+func (c *connector) lock(ctx context.Context) error {
+	select {
+	case c.op <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("another operation on connector %s is still under way: %w", c.name, ctx.Err())
+	}
+}
+
+func (c *connector) unlock() { <-c.op }
+
+// settle ends the present run, calls then, and gives back the lock, which the caller holds. A task may hang, as in a call
+// that does not end when it is told to: when ctx is done settle returns its error, and all of that happens when the task
+// has ended. Whoever locks the connector next, Run at its end too, waits for it.
+func (c *connector) settle(ctx context.Context, then func()) error {
+	settled := make(chan struct{})
+	go func() {
+		c.halt()
+		then()
+		c.unlock()
+		close(settled)
+	}()
+	select {
+	case <-settled:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("the tasks of connector %s have been told to end and have not ended yet; the rest of the operation follows when they have: %w", c.name, ctx.Err())
+	}
+}
+
+// halt ends the present run, if there is one, and waits for it. c is locked.
 func (c *connector) halt() {
 	c.mu.Lock()
 	cancel, done := c.cancel, c.done
@@ -174,7 +205,7 @@ func (c *connector) halt() {
 	}
 }
 
-// launch starts the tasks if Run is under way and the target state is RUNNING. c.op is held and nothing runs. The tasks
+// launch starts the tasks if Run is under way and the target state is RUNNING. c is locked and nothing runs. The tasks
 // end by halt alone, which Run calls for every connector before it returns.
 func (c *connector) launch() {
 	running := c.w.isRunning()

@@ -106,10 +106,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	w.mu.Unlock()
 	for _, name := range w.Names() {
 		// One that was deleted meanwhile is not found, and that is all right.
-		_ = w.change(name, func(c *connector) error {
-			w.relaunch(c)
-			return nil
-		})
+		_ = w.change(ctx, name, func(c *connector) (func(), error) { return c.relaunch, nil })
 	}
 	<-ctx.Done()
 	w.mu.Lock()
@@ -117,9 +114,9 @@ func (w *Worker) Run(ctx context.Context) error {
 	list := w.list()
 	w.mu.Unlock()
 	for _, c := range list {
-		c.op.Lock()
+		c.op <- struct{}{}
 		c.halt()
-		c.op.Unlock()
+		c.unlock()
 	}
 	return nil
 }
