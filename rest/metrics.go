@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/worker"
 )
@@ -163,18 +162,7 @@ func (m meter) debezium(plugin, prefix string, t worker.TaskStatus, now time.Tim
 	if p == nil {
 		return
 	}
-	copied := []string{"plugin", plugin, "name", prefix, "context", "snapshot"}
-	left := 0
-	for _, tab := range p.Tables {
-		if tab.State != snapshot.Done {
-			left++
-		}
-		m.gauge("debezium_metrics_RowsScanned", "rows copied", float64(tab.Rows), append(copied, "table", tab.Table.String())...)
-	}
-	m.gauge("debezium_metrics_SnapshotRunning", "1 while rows are copied", truth(!p.Completed && t.State == worker.Running), copied...)
-	m.gauge("debezium_metrics_SnapshotCompleted", "1 when everything is copied", truth(p.Completed), copied...)
-	m.gauge("debezium_metrics_TotalTableCount", "tables to copy", float64(len(p.Tables)), copied...)
-	m.gauge("debezium_metrics_RemainingTableCount", "tables not copied yet", float64(left), copied...)
+	m.snapshot([]string{"plugin", plugin, "name", prefix, "context", "snapshot"}, p, t.State == worker.Running, now)
 }
 
 func truth(b bool) float64 {

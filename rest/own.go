@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/worker"
 )
 
@@ -45,22 +44,6 @@ type TaskInfo struct {
 	Gauges   map[string]float64 `json:"gauges,omitempty"`
 }
 
-// SnapshotInfo is the state of a snapshot: rows copied, rows there are in all (-1: unknown).
-type SnapshotInfo struct {
-	Rows      int64       `json:"rows"`
-	Total     int64       `json:"total"`
-	Completed bool        `json:"completed"`
-	Tables    []TableInfo `json:"tables,omitempty"`
-}
-
-// TableInfo is the state of one table in a snapshot.
-type TableInfo struct {
-	Table string         `json:"table"` // schema.table
-	Rows  int64          `json:"rows"`
-	Total int64          `json:"total"` // estimated; -1: unknown
-	State snapshot.State `json:"state"`
-}
-
 // StatusInfo is one connector of /tailrace/status.
 type StatusInfo struct {
 	Name  string       `json:"name"`
@@ -69,18 +52,6 @@ type StatusInfo struct {
 	Code  string       `json:"code,omitempty"`
 	Trace string       `json:"trace,omitempty"`
 	Tasks []TaskInfo   `json:"tasks"`
-}
-
-func snapshotInfo(p *snapshot.Progress) *SnapshotInfo {
-	if p == nil {
-		return nil
-	}
-	done, total := p.Rows()
-	i := &SnapshotInfo{Rows: done, Total: total, Completed: p.Completed}
-	for _, t := range p.Tables {
-		i.Tables = append(i.Tables, TableInfo{t.Table.String(), t.Rows, t.Estimated, t.State})
-	}
-	return i
 }
 
 // statuses answers everything there is to say about connectors and tasks.
@@ -93,16 +64,16 @@ func (s *Server) statuses(q *request) {
 		}
 		i := StatusInfo{Name: name, Type: st.Type, State: st.State, Code: st.Code, Trace: st.Trace, Tasks: []TaskInfo{}}
 		for _, t := range st.Tasks {
-			i.Tasks = append(i.Tasks, taskInfo(t))
+			i.Tasks = append(i.Tasks, taskInfo(t, s.opt.Now()))
 		}
 		out = append(out, i)
 	}
 	q.answer(http.StatusOK, out)
 }
 
-func taskInfo(t worker.TaskStatus) TaskInfo {
+func taskInfo(t worker.TaskStatus, now time.Time) TaskInfo {
 	i := TaskInfo{ID: t.ID, State: t.State, Code: t.Code, Trace: t.Trace, Events: t.Events, Batches: t.Batches, Bytes: t.Bytes,
-		Rejected: t.Rejected, Retries: t.Retries, LagMS: t.LagMS, Snapshot: snapshotInfo(t.Snapshot), Gauges: t.Gauges}
+		Rejected: t.Rejected, Retries: t.Retries, LagMS: t.LagMS, Snapshot: snapshotInfo(t.Snapshot, now), Gauges: t.Gauges}
 	if !t.Last.IsZero() {
 		i.Last = &t.Last
 	}

@@ -91,6 +91,9 @@ func (s *Server) table() []route {
 		on("PATCH", "/connectors/*/offsets", s.alterOffsets),
 		on("DELETE", "/connectors/*/offsets", s.resetOffsets),
 
+		on("GET", "/connectors/*/snapshot", s.snapshot),
+		on("POST", "/connectors/*/signals", s.signal),
+
 		on("GET", "/connector-plugins", s.plugins),
 		on("GET", "/connector-plugins/*/config", s.pluginConfig),
 		on("PUT", "/connector-plugins/*/config/validate", s.validate),

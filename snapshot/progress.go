@@ -22,6 +22,7 @@ type Progress struct {
 	Tables    []TableProgress // in copy order
 	Started   time.Time       // when this run began or continued the copy
 	Copied    int64           // rows copied in this run
+	Took      time.Duration   // from Started to this report
 	Completed bool
 	Paused    bool
 }

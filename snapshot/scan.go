@@ -11,8 +11,9 @@ const (
 	promptEvery  = 100 * time.Millisecond // how often an idle source is asked for its position while rows are copied
 	firstRetry   = time.Millisecond       // wait before a chunk is read again that a delivered transaction was hidden from
 	longestRetry = time.Second
-	recordBytes  = 4 << 20 // bound of the memory for what passes while a chunk is read
-	eventBytes   = 256     // about the size of a change.Event
+	recordBytes  = 4 << 20  // bound of the memory for what passes while a chunk is read
+	sweepBytes   = 32 << 20 // the same while the log is swept, which takes longer
+	eventBytes   = 256      // about the size of a change.Event
 )
 
 // A flight is a chunk being read, with what the stream delivered meanwhile.
@@ -46,7 +47,11 @@ func (f *flight) record(e *change.Event) {
 }
 
 func (f *flight) full(unproven int) bool {
-	return f.log.Size()+(len(f.log.Events)+unproven)*eventBytes > recordBytes
+	bound := recordBytes
+	if f.sweep {
+		bound = sweepBytes
+	}
+	return f.log.Size()+(len(f.log.Events)+unproven)*eventBytes > bound
 }
 
 // A ref is what a Window needs of a transaction to judge it.

@@ -33,6 +33,7 @@ type sourceLane struct {
 	chain  transform.Chain
 	enc    Encoder
 	spec   topic.Spec
+	post   *post
 }
 
 // runSource is one run of a source connector's task: it opens the source where the offsets say and loops until
@@ -124,7 +125,7 @@ func (l *sourceLane) place(ctx context.Context, b *change.Batch, recs []topic.Re
 			recs = append(recs, c)
 		}
 	}
-	return append(recs, l.w.offsets.Record(l.c.name, b.Origin, b.Resume)), nil
+	return append(l.post.settled(recs), l.w.offsets.Record(l.c.name, b.Origin, b.Resume)), nil
 }
 
 // advance tells the offset store and the figures that the batch is durable.
@@ -161,6 +162,9 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 	if p := snapshot.Decode(props, &so.Config); len(p) > 0 {
 		return nil, invalid(p)
 	}
+	if len(chain) == 0 { // a transform may give records of several tables one topic, or other keys
+		so.Keys = &ghosts{w.opt.Log, w.opt.Codec, w.opt.Now, c.log, keyBudget}
+	}
 	src, err := def.source.Open(ctx, source.Setup{Connector: c.name, Props: props, Version: w.opt.Version,
 		Logger: c.log.With("task", t.id), Now: w.opt.Now})
 	if err != nil {
@@ -168,7 +172,12 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 	}
 	l := &sourceLane{w: w, c: c, t: t, src: src, chain: chain, enc: w.opt.Codec.NewEncoder(set.Tombstones),
 		spec: topicSpec(props, int32(set.Partitions))}
+	if l.post, err = w.openPost(ctx, c, &so.Config); err != nil {
+		return nil, errors.Join(err, src.Close())
+	}
+	so.Signals, so.Connector, so.NewID = l.post.box, c.name, newID
 	if l.stream, err = snapshot.Open(ctx, src, w.offsets.Committed(c.name, set.Prefix), so); err != nil {
+		l.post.close()
 		return nil, errors.Join(err, src.Close())
 	}
 	if g, ok := src.(source.Gauger); ok {
@@ -180,6 +189,7 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 }
 
 func (l *sourceLane) close() {
+	l.post.close()
 	l.t.mu.Lock()
 	l.t.gauges = nil
 	l.t.mu.Unlock()

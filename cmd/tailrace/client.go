@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -49,9 +50,17 @@ func (cl *client) bind(c *cobra.Command) *cobra.Command {
 
 // get requests a path and returns the body, which the caller closes.
 func (cl *client) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, cl.url+path, nil)
+	return cl.call(ctx, http.MethodGet, path, nil)
+}
+
+// call sends a request, with a body of JSON unless that is nil, and returns the answer's body, which the caller closes.
+func (cl *client) call(ctx context.Context, method, path string, send []byte) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, cl.url+path, bytes.NewReader(send))
 	if err != nil {
 		return nil, err
+	}
+	if send != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if cl.password != "" {
 		req.SetBasicAuth(cl.user, cl.password)
@@ -60,7 +69,7 @@ func (cl *client) get(ctx context.Context, path string) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, fmt.Errorf("no daemon answers (is `tailrace serve` running? --url or TAILRACE_URL tell where): %w", err)
 	}
-	if resp.StatusCode == http.StatusOK {
+	if resp.StatusCode/100 == 2 {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
@@ -97,7 +106,7 @@ func (cl *client) show(w io.Writer, v any, names string, rows [][]string) error 
 }
 
 func clientCommands() []*cobra.Command {
-	return []*cobra.Command{statusCommand(), topicsCommand(), lagCommand(), tailCommand()}
+	return []*cobra.Command{statusCommand(), topicsCommand(), lagCommand(), tailCommand(), snapshotCommand()}
 }
 
 func statusCommand() *cobra.Command {
