@@ -1,15 +1,14 @@
 package binlog
 
 import (
+	"bufio"
+	"compress/zlib"
+	"embed"
 	"encoding/binary"
 	"unicode/utf16"
 	"unicode/utf8"
 
-	"golang.org/x/text/encoding"
-	"golang.org/x/text/encoding/japanese"
-	"golang.org/x/text/encoding/korean"
 	"golang.org/x/text/encoding/simplifiedchinese"
-	"golang.org/x/text/encoding/traditionalchinese"
 )
 
 // newCharset builds a charset, nil if there is none of this name.
@@ -32,7 +31,7 @@ func newCharset(name string) *charset {
 	case "swe7":
 		return &charset{grow: 2, decode: func(dst, p []byte) ([]byte, bool) { return decodeBytes(dst, p, swe7) }}
 	case "gb18030":
-		return &charset{grow: 2, ascii: true, decode: decodeGB18030}
+		return &charset{grow: 2, ascii: true, decode: decodeGB18030(newMultiByte(name))}
 	}
 	if upper, ok := singleByte[name]; ok {
 		table := [128]rune([]rune(upper))
@@ -45,8 +44,7 @@ func newCharset(name string) *charset {
 			})
 		}}
 	}
-	if e := multiByte(name); e != nil {
-		m := newMultiByte(name, e)
+	if m := newMultiByte(name); m != nil {
 		return &charset{grow: 3, ascii: true, decode: m.decode}
 	}
 	return nil
@@ -125,22 +123,12 @@ func decodeUTF32(dst, p []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// multiByte returns the encoding that golang.org/x/text has.
-func multiByte(name string) encoding.Encoding {
-	switch name {
-	case "gbk", "gb2312":
-		return simplifiedchinese.GBK
-	case "big5":
-		return traditionalchinese.Big5
-	case "euckr":
-		return korean.EUCKR
-	case "sjis", "cp932":
-		return japanese.ShiftJIS
-	case "ujis", "eucjpms":
-		return japanese.EUCJP
-	}
-	return nil
-}
+// charsetFiles has a table of each charset of two or three bytes, as a server has it: pairs of varints, the bytes as a
+// big-endian number and the character, each as the difference to the pair before, compressed by zlib. Encodings of
+// the same names elsewhere have other characters for some bytes. A test writes them from a live server, or checks them.
+//
+//go:embed charsets/*.z
+var charsetFiles embed.FS
 
 // multiByteTable holds the characters of a charset of one to three bytes: 0 where there is none.
 type multiByteTable struct {
@@ -149,37 +137,43 @@ type multiByteTable struct {
 	triple []rune        // of pairs behind 0x8F, in the charsets of EUC for Japanese
 }
 
-func newMultiByte(name string, e encoding.Encoding) *multiByteTable {
+const eucThree = 0x8F // the first byte of three
+
+// newMultiByte reads the table of a charset, nil if there is no such.
+func newMultiByte(name string) *multiByteTable {
+	f, err := charsetFiles.Open("charsets/" + name + ".z")
+	if err != nil {
+		return nil
+	}
+	z, err := zlib.NewReader(f)
+	if err != nil {
+		return nil
+	}
+	in := bufio.NewReader(z)
 	t := &multiByteTable{}
-	dec := e.NewDecoder()
-	one := func(p ...byte) rune {
-		var dst [8]byte
-		dec.Reset()
-		n, used, err := dec.Transform(dst[:], p, true)
-		r, size := utf8.DecodeRune(dst[:n])
-		if err != nil || used != len(p) || size != n || r == utf8.RuneError {
-			return 0
-		}
-		return r
-	}
-	for a := range t.single {
-		t.single[a] = one(byte(a + 0x80))
-		if t.single[a] != 0 {
-			continue
-		}
-		for b := 0x30; b < 0x100; b++ {
-			t.double[a<<8|b] = one(byte(a+0x80), byte(b))
-		}
-	}
 	if name == "ujis" || name == "eucjpms" {
 		t.triple = make([]rune, 1<<15)
-		for a := 0xA1; a < 0xFF; a++ {
-			for b := 0xA1; b < 0xFF; b++ {
-				t.triple[(a-0x80)<<8|b] = one(0x8F, byte(a), byte(b))
-			}
+	}
+	code, char := uint64(0), int64(0)
+	for {
+		step, err := binary.ReadUvarint(in)
+		if err != nil {
+			return t
+		}
+		move, err := binary.ReadVarint(in)
+		if err != nil {
+			return nil
+		}
+		code, char = code+step, char+move
+		switch pair := code & (1<<15 - 1); {
+		case code < 1<<8:
+			t.single[code-0x80] = rune(char)
+		case code < 1<<16:
+			t.double[pair] = rune(char)
+		default:
+			t.triple[pair] = rune(char)
 		}
 	}
-	return t
 }
 
 func (t *multiByteTable) decode(dst, p []byte) ([]byte, bool) {
@@ -192,7 +186,7 @@ func (t *multiByteTable) decode(dst, p []byte) ([]byte, bool) {
 		r := t.single[c-0x80]
 		switch {
 		case r != 0:
-		case c == 0x8F && t.triple != nil:
+		case c == eucThree && t.triple != nil:
 			if i+2 >= len(p) || p[i+1] < 0x80 {
 				return dst, false
 			}
@@ -210,29 +204,35 @@ func (t *multiByteTable) decode(dst, p []byte) ([]byte, bool) {
 	return dst, true
 }
 
-// decodeGB18030 uses the decoder of golang.org/x/text as it is. It writes U+FFFD for what it can't read, which is also
-// a character of the charset with bytes of its own.
-func decodeGB18030(dst, p []byte) ([]byte, bool) {
+// decodeGB18030 decodes a charset whose characters of two bytes are in t, and those of four in golang.org/x/text.
+func decodeGB18030(t *multiByteTable) func(dst, p []byte) ([]byte, bool) {
 	dec := simplifiedchinese.GB18030.NewDecoder()
-	start, at := len(dst), 0
-	for at < len(p) {
-		var room [256]byte
-		n, used, _ := dec.Transform(room[:], p[at:], true)
-		if used == 0 {
-			return dst, false
+	return func(dst, p []byte) ([]byte, bool) {
+		for len(p) > 0 {
+			switch {
+			case p[0] < 0x80:
+				dst, p = append(dst, p[0]), p[1:]
+			case len(p) < 2:
+				return dst, false
+			case p[1] >= 0x40:
+				r := t.double[int(p[0]-0x80)<<8|int(p[1])]
+				if r == 0 {
+					return dst, false
+				}
+				dst, p = utf8.AppendRune(dst, r), p[2:]
+			case len(p) < 4:
+				return dst, false
+			case [4]byte(p) == [4]byte{0x81, 0x35, 0xF4, 0x37}:
+				dst, p = utf8.AppendRune(dst, 0xE7C7), p[4:] // the server's is of the year 2005; it became U+1E3F later
+			default:
+				var char [utf8.UTFMax]byte
+				n, used, err := dec.Transform(char[:], p[:4], true)
+				if err != nil || used != 4 || string(char[:n]) == "\uFFFD" && [4]byte(p) != [4]byte{0x84, 0x31, 0xA4, 0x37} {
+					return dst, false
+				}
+				dst, p = append(dst, char[:n]...), p[4:]
+			}
 		}
-		dst, at = append(dst, room[:n]...), at+used
+		return dst, true
 	}
-	replaced := 0
-	for _, r := range string(dst[start:]) {
-		if r == utf8.RuneError {
-			replaced++
-		}
-	}
-	for i := 0; i+4 <= len(p) && replaced > 0; i++ {
-		if [4]byte(p[i:]) == [4]byte{0x84, 0x31, 0xA4, 0x37} {
-			replaced--
-		}
-	}
-	return dst, replaced == 0
 }

@@ -90,12 +90,12 @@ func (d *db) position() mysql.Position {
 // and a format description first.
 func (d *db) dump(from, to mysql.Position) [][]byte {
 	d.tb.Helper()
-	flavor := mysql.MySQLFlavor
+	flavor, flags := mysql.MySQLFlavor, uint16(0)
 	if d.maria() {
-		flavor = mysql.MariaDBFlavor
+		flavor, flags = mysql.MariaDBFlavor, replication.BINLOG_SEND_ANNOTATE_ROWS_EVENT
 	}
 	s := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{ServerID: uint32(time.Now().UnixNano()%1e9) + 1000, Flavor: flavor, Host: d.host,
-		Port: d.port, User: "root", RawModeEnabled: true, Logger: slog.New(slog.DiscardHandler)})
+		Port: d.port, User: "root", RawModeEnabled: true, DumpCommandFlag: flags, Logger: slog.New(slog.DiscardHandler)})
 	defer s.Close()
 	in, err := s.StartSync(from)
 	if err != nil {

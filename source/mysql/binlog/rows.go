@@ -46,14 +46,6 @@ func (d *Decoder) rows(e *Event, r *reader) error {
 	if hasExtra(t) {
 		r.bytes(int(r.uint16()) - extraRowsHeader)
 	}
-	if t >= TypeWriteRowsCompressedV1 && r.reason == "" {
-		body, reason := d.inflate.expand(r.rest(), d.scratch.take())
-		if r.fail(reason); reason != "" {
-			return nil
-		}
-		d.scratch.keep(body)
-		*r = reader{p: body}
-	}
 	w.columns = int(min(r.lenenc(), 1<<16))
 	bits := (w.columns + 7) / 8
 	if w.Op != change.OpCreate {
@@ -63,6 +55,12 @@ func (d *Decoder) rows(e *Event, r *reader) error {
 		w.after = r.bytes(bits)
 	}
 	w.p, w.off = r.rest(), 0
+	if t >= TypeWriteRowsCompressedV1 && r.reason == "" { // MariaDB compresses the rows alone
+		var reason string
+		w.p, reason = d.inflate.expand(w.p, d.scratch.take())
+		r.fail(reason)
+		d.scratch.keep(w.p)
+	}
 	if r.reason != "" {
 		return nil // decode makes the error
 	}

@@ -99,6 +99,9 @@ func (m *TableMap) decode(r *reader) {
 		m.optional(kind, &field)
 		r.fail(field.reason)
 	}
+	if m.Key == nil && m.Full() {
+		m.Key, m.Prefixes = []int{}, []int{}
+	}
 }
 
 // columnMeta reads what the type of a column needs, and finds the real type of what travels as String.
