@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/tailrace/tailrace/change"
 )
@@ -113,4 +114,18 @@ func (h *harness) told(name string) <-chan struct{} {
 		}
 	}()
 	return told
+}
+
+// TestLagUnderClockSkew: a database whose clock is ahead of ours never gives a lag below zero.
+func TestLagUnderClockSkew(t *testing.T) {
+	for name, ahead := range map[string]time.Duration{"case103_a_year_ahead": 365 * 24 * time.Hour, "case103_a_moment_ahead": time.Microsecond, "case103_in_step": 0} {
+		t.Run(name, func(t *testing.T) {
+			now := time.UnixMicro(1_700_000_000_000_000)
+			task := newTask(0)
+			task.advanced(1, now.Add(ahead).UnixMicro(), now)
+			if lag := task.status().LagMS; lag != 0 {
+				t.Errorf("the lag is %d ms", lag)
+			}
+		})
+	}
 }

@@ -28,7 +28,7 @@ func main() {
 	}()
 	err := root().ExecuteContext(ctx)
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "tailrace:", err)
+		fmt.Fprintln(os.Stderr, "tailrace:", indented(err.Error()))
 	}
 	os.Exit(status(err))
 }

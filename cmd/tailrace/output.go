@@ -47,6 +47,16 @@ func printTable(w io.Writer, names string, rows [][]string) error {
 	return t.Flush()
 }
 
+// indented makes of an error, which may quote a database, text in which nothing looks like a line of its own in a log, and
+// nothing moves a terminal's cursor.
+func indented(s string) string {
+	lines := strings.Split(s, "\n")
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n  ")
+}
+
 // printable replaces what a terminal would obey rather than show.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {

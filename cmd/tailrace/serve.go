@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"strings"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/tailrace/tailrace/config"
@@ -122,10 +124,27 @@ func (o serveOptions) logger(w io.Writer) (*slog.Logger, *slog.LevelVar, error) 
 	switch o.format {
 	case "text":
 		return slog.New(slog.NewTextHandler(w, h)), level, nil
-	case "json":
+	case "json": // the text form quotes whatever a terminal would obey; JSON alone does not
+		h.ReplaceAttr = func(_ []string, a slog.Attr) slog.Attr {
+			if err, ok := a.Value.Any().(error); ok {
+				a.Value = slog.StringValue(err.Error())
+			}
+			if a.Value.Kind() == slog.KindString {
+				a.Value = slog.StringValue(strings.Map(visible, a.Value.String()))
+			}
+			return a
+		}
 		return slog.New(slog.NewJSONHandler(w, h)), level, nil
 	}
 	return nil, nil, &usageError{errors.New("--log-format: must be text or json")}
+}
+
+// visible replaces what JSON leaves as it is and a terminal obeys.
+func visible(r rune) rune {
+	if r < 0x7f || unicode.IsPrint(r) {
+		return r
+	}
+	return '?'
 }
 
 func first(list ...string) string {

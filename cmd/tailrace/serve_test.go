@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"net"
 	"net/http"
@@ -61,8 +62,11 @@ func start(t *testing.T, dataDir, file string, args ...string) *daemon.Daemon {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := d.Stop(); err != nil {
-			t.Error(err)
+		if !d.Alive() {
+			return
+		}
+		if err := d.Stop(); err != nil || d.ExitCode() != 0 {
+			t.Errorf("it ended with status %d, %v: %s", d.ExitCode(), err, d.LastWords())
 		}
 	})
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -244,7 +248,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("resident memory went from %d to %d", before, after)
 		}
 	})
-	t.Run("sigterm ends it well, a follower too", func(t *testing.T) {
+	t.Run("case103_sigterm_ends_it_well_a_follower_too", func(t *testing.T) {
 		t.Parallel()
 		c := exec.CommandContext(t.Context(), binary, "serve", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--log-format", "json")
 		stderr, err := c.StderrPipe()
@@ -284,7 +288,7 @@ func TestServe(t *testing.T) {
 			t.Errorf("exit: %v after %q", err, log)
 		}
 	})
-	t.Run("the second sigterm ends it at once", func(t *testing.T) {
+	t.Run("case103_the_second_sigterm_ends_it_at_once", func(t *testing.T) {
 		t.Parallel()
 		c := exec.CommandContext(t.Context(), binary, "serve", "--data-dir", t.TempDir(), "--listen", "127.0.0.1:0", "--log-format", "json")
 		stderr, err := c.StderrPipe()
@@ -457,7 +461,7 @@ func database(t *testing.T, ctx context.Context, url string) *pgx.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := fmt.Sprintf("cmd_%d", os.Getpid())
+	name := fmt.Sprintf("cmd_%d_%08x", os.Getpid(), crc32.ChecksumIEEE([]byte(t.Name())))
 	if _, err := admin.Exec(ctx, "CREATE DATABASE "+name); err != nil {
 		t.Fatal(err)
 	}

@@ -123,6 +123,9 @@ func (d *Daemon) Stop() error {
 	return d.child.Load().End(syscall.SIGTERM, stopTimeout)
 }
 
+// ExitCode returns the exit status of the present life, once it is over: -1 if a signal ended it.
+func (d *Daemon) ExitCode() int { return d.child.Load().ExitCode() }
+
 // LastWords returns the end of the daemon's log.
 func (d *Daemon) LastWords() string {
 	b, err := os.ReadFile(d.Log)

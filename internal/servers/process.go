@@ -20,6 +20,7 @@ type process struct {
 	pid     int
 	started string // tells it from a later process with the same number
 	done    chan struct{}
+	exit    int // status, once done is closed; -1: a signal ended it
 }
 
 // start starts cmd in a process group of its own. Unless detach is set, the system sends dying to it when this process
@@ -37,7 +38,8 @@ func start(cmd *exec.Cmd, dying syscall.Signal, detach bool) (*process, error) {
 		err := cmd.Start()
 		started <- err
 		if err == nil {
-			cmd.Wait() // its exit status tells nothing: servers are ended by signals
+			_ = cmd.Wait() // says no more than the status
+			p.exit = cmd.ProcessState.ExitCode()
 			close(p.done)
 		}
 	}()
@@ -150,6 +152,12 @@ func StartChild(cmd *exec.Cmd, dying syscall.Signal) (*Child, error) {
 		return nil, err
 	}
 	return &Child{p}, nil
+}
+
+// ExitCode returns the exit status of a process that has ended, -1 if it was ended by a signal.
+func (c *Child) ExitCode() int {
+	<-c.p.done
+	return c.p.exit
 }
 
 // Pid returns the process id.
