@@ -7,6 +7,7 @@
 //
 //	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
+//	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way
 //
 // A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, the first half of which fall into the snapshot, or
 // at least begin there.
@@ -18,6 +19,9 @@
 //	lost         an operation of a committed transaction, or a tombstone, that is not in the log
 //	doubled      an event in the log that no operation stands behind, or a second one behind the same operation
 //	misordered   events of one transaction, one key or one table that do not stand in the order of their commits
+//
+// A run of handoff is one database, one connector that dies up to three times, and the judgement of all that it delivered: the
+// history of each key is legal, the fold of all events equals the tables. Its last line is runs=200 violations=0.
 //
 // Invariants: the same seed gives the same moments and the same operations for each client, as far as the scheduler of
 // the system lets it; what is judged is read over the daemon's public doors only; any doubt counts as a failure.

@@ -32,7 +32,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|powercut|handoff [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -65,6 +65,20 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	case "powercut":
 		return powercut(ctx, *n, *seed)
+	case "handoff":
+		server, err := databases(*db)
+		if err != nil {
+			return err
+		}
+		violations, err := handoff(ctx, server, *n, *seed, os.Stdout)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("runs=%d violations=%d\n", *n, violations)
+		if violations > 0 {
+			return errors.New("the promises were broken")
+		}
+		return nil
 	}
 	return usage
 }
