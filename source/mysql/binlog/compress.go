@@ -31,6 +31,7 @@ type inflater struct {
 	zlib  io.ReadCloser
 	flate io.ReadCloser
 	src   bytes.Reader
+	more  [1]byte
 }
 
 // expand undoes MariaDB's compression of events: a byte of 0x80, algorithm (0: zlib) and the size of the length, the
@@ -82,8 +83,7 @@ func (z *inflater) run(p, dst []byte, length uint64, raw bool) ([]byte, string) 
 			return nil, "compressed bytes are damaged: " + err.Error()
 		}
 	}
-	var more [1]byte
-	if n, err := (*in).Read(more[:]); n != 0 || err != io.EOF {
+	if n, err := (*in).Read(z.more[:]); n != 0 || err != io.EOF {
 		return nil, "compressed bytes do not end where they should"
 	}
 	return dst, ""

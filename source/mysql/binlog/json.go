@@ -295,8 +295,9 @@ func (j *jsonText) temporal(t ColumnType, packed int64) bool {
 		} else {
 			j.dst = appendDigits(j.dst, hour, 2)
 		}
+		var text [32]byte
 		d.hour = 0
-		j.dst = append(j.dst, d.append(nil)[len("0000-00-00 00"):]...)
+		j.dst = append(j.dst, d.append(text[:0])[len("0000-00-00 00"):]...)
 	} else {
 		ymd := int(n >> 41)
 		d.year, d.month, d.day, d.date = ymd>>5/13, ymd>>5%13, ymd&31, t == ColumnDate

@@ -205,10 +205,10 @@ func geometryValue(p []byte, b *change.Batch, v *change.Value) error {
 	text := b.Bytes(2 * size)[:0]
 	text = appendHex(text, p[4:8])
 	if hasSRID {
-		text = appendHex(text, []byte{p[8] | ewkbSRID})
+		text = appendHexByte(text, p[8]|ewkbSRID)
 		text = appendHex(text, p[:4])
 	} else {
-		text = appendHex(text, p[8:9])
+		text = appendHexByte(text, p[8])
 	}
 	v.Kind, v.Data = change.Text, appendHex(text, p[head:])
 	return nil
@@ -218,7 +218,11 @@ const ewkbSRID = 0x20 // in the highest byte of the type: the SRID follows
 
 func appendHex(dst, p []byte) []byte {
 	for _, c := range p {
-		dst = append(dst, "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
+		dst = appendHexByte(dst, c)
 	}
 	return dst
+}
+
+func appendHexByte(dst []byte, c byte) []byte {
+	return append(dst, "0123456789ABCDEF"[c>>4], "0123456789ABCDEF"[c&15])
 }
