@@ -206,7 +206,7 @@ func (t *multiByteTable) decode(dst, p []byte) ([]byte, bool) {
 
 // decodeGB18030 decodes a charset whose characters of two bytes are in t, and those of four in golang.org/x/text.
 func decodeGB18030(t *multiByteTable) func(dst, p []byte) ([]byte, bool) {
-	dec := simplifiedchinese.GB18030.NewDecoder()
+	dec, char := simplifiedchinese.GB18030.NewDecoder(), make([]byte, utf8.UTFMax)
 	return func(dst, p []byte) ([]byte, bool) {
 		for len(p) > 0 {
 			switch {
@@ -225,8 +225,7 @@ func decodeGB18030(t *multiByteTable) func(dst, p []byte) ([]byte, bool) {
 			case [4]byte(p) == [4]byte{0x81, 0x35, 0xF4, 0x37}:
 				dst, p = utf8.AppendRune(dst, 0xE7C7), p[4:] // the server's is of the year 2005; it became U+1E3F later
 			default:
-				var char [utf8.UTFMax]byte
-				n, used, err := dec.Transform(char[:], p[:4], true)
+				n, used, err := dec.Transform(char, p[:4], true)
 				if err != nil || used != 4 || string(char[:n]) == "\uFFFD" && [4]byte(p) != [4]byte{0x84, 0x31, 0xA4, 0x37} {
 					return dst, false
 				}
