@@ -73,7 +73,10 @@ type Setup struct {
 	Props     map[string]string // its configuration, placeholders resolved: holds secrets, never log it (Invariant 9)
 	Version   string            // Tailrace's version, for source.version
 	Logger    *slog.Logger      // carries connector and task
-	Now       func() time.Time
+	// Scratch is a directory for files that do not outlive the source, such as transactions in progress that are too large for
+	// memory. It exists, and sources share it. Empty: there is no room for any.
+	Scratch string
+	Now     func() time.Time
 }
 
 // A Plugin is one kind of source connector.

@@ -166,7 +166,7 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 		so.Keys = &ghosts{w.opt.Log, w.opt.Codec, w.opt.Now, c.log, keyBudget}
 	}
 	src, err := def.source.Open(ctx, source.Setup{Connector: c.name, Props: props, Version: w.opt.Version,
-		Logger: c.log.With("task", t.id), Now: w.opt.Now})
+		Logger: c.log.With("task", t.id), Scratch: w.opt.Scratch, Now: w.opt.Now})
 	if err != nil {
 		return nil, err
 	}

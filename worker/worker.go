@@ -65,6 +65,8 @@ type Options struct {
 	Now        func() time.Time
 	// Backoff bounds the pause before a retry: it grows from the first to the second, with jitter. Default 250 ms, 30 s.
 	Backoff [2]time.Duration
+	// Scratch is a directory for files of sources that do not outlive them (see source.Setup); empty: there is none.
+	Scratch string
 }
 
 // Worker runs the connectors of one daemon. Its methods may be called concurrently.

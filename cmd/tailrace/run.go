@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -97,6 +99,10 @@ func (d *service) open(ctx context.Context, log *disk.Log, l *late) (*worker.Wor
 	opt := plugins()
 	opt.Log, opt.Codec, opt.Formatter, opt.Providers = log, rows{reg}, newFormatter(), d.providers
 	opt.ID, opt.Logger, opt.Now = d.listener.Addr().String(), d.logger, time.Now
+	opt.Scratch = filepath.Join(d.log.Dir, "scratch")
+	if err := os.MkdirAll(opt.Scratch, 0o700); err != nil {
+		return nil, err
+	}
 	w, err := worker.Open(ctx, opt)
 	if err != nil {
 		return nil, err

@@ -12,7 +12,7 @@ import (
 	"github.com/tailrace/tailrace/source/sourcetest"
 )
 
-func TestContract(t *testing.T) { eachServer(t, testContract) }
+func TestContract(t *testing.T) { twoServers(t, testContract) }
 
 func testContract(t *testing.T) {
 	sourcetest.Run(t, sourcetest.Harness{

@@ -31,7 +31,7 @@ func offline(t testing.TB) *stream {
 	src := &Source{settings: c, setup: source.Setup{Now: time.Now}, tables: registry{newest: map[change.TableName]*relation{}}}
 	r := newRelation(c, &change.Origin{}, sh, d)
 	src.tables.publish(r)
-	return &stream{src: src, queue: newQueue(), relations: map[uint32]*relation{1: r}}
+	return &stream{src: src, queue: newQueue(), relations: map[uint32]*relation{1: r}, spool: newSpool(t.TempDir())}
 }
 
 func begin(final uint64, xid uint32) []byte {
@@ -170,7 +170,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"unknown_relation":  {begin(10, 1), tuple([]byte{'I', 0, 0, 0, 9, 'N'}, "1")},
 		"too_few_columns":   {begin(10, 1), tuple([]byte{'I', 0, 0, 0, 1, 'N'}, "1")},
 		"truncate_unknown":  {begin(10, 1), {'T', 0, 0, 0, 1, 0, 0, 0, 0, 9}},
-		"stream_start_v2":   {{'S', 0, 0, 0, 1, 1}},
+		"prepare_v3":       {append([]byte("b"), make([]byte, 20)...)},
 		"malformed":         {{'B'}},
 		"binary_form":       {begin(10, 1), append([]byte{'I', 0, 0, 0, 1, 'N', 0, 12, 'b', 0, 0, 0, 1, 7}, strings.Repeat("n", 11)...)},
 		"column_count_zero": {begin(10, 1), {'I', 0, 0, 0, 1, 'N', 0, 0}},

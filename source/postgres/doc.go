@@ -11,6 +11,9 @@
 //	  |           +-- status updates: on time, also when nobody reads|
 //	  +------------------- flush LSN <------------------ Ack         +-- relation cache <-- Relation + catalog
 //
+// A transaction too large for the server's memory comes in blocks before it has committed: they wait in the spool, which is memory and
+// then files, and are decoded when its commit comes, as if it had come whole.
+//
 // A position is {"lsn":E,"ordinal":N,...}: E is the end of the last transaction that was delivered whole (or a place
 // that the server had decoded up to with nothing for us), N the number of changes of the next transaction that were
 // delivered too. Resume asks the server for E, drops transactions whose commit record starts before E, then N changes of

@@ -263,7 +263,7 @@ func mentions(problems []configProblem, key, text string) bool {
 	return slices.ContainsFunc(problems, func(p configProblem) bool { return p.Key == key && strings.Contains(p.Message, text) })
 }
 
-func TestPreflight(t *testing.T) { eachServer(t, testPreflight) }
+func TestPreflight(t *testing.T) { twoServers(t, testPreflight) }
 
 func testPreflight(t *testing.T) {
 	check := func(t *testing.T, d *testDB, setup source.Setup, key string, texts ...string) {

@@ -24,6 +24,7 @@ type gauges struct {
 //	retained_wal_bytes   WAL that the server keeps for the slot
 //	server_lag_bytes     from the slot's confirmed LSN to the end of the server's WAL
 //	queue_bytes          messages received and not read yet
+//	spool_bytes          changes of transactions in progress, in memory and on disk
 //	slot_active          1 while the slot is streamed from
 func (s *Source) Gauges() map[string]float64 {
 	g := map[string]float64{}
@@ -38,6 +39,7 @@ func (s *Source) Gauges() map[string]float64 {
 	g["lag_bytes"] = distance(st.delivered.Load(), end)
 	g["unacknowledged_bytes"] = distance(st.pump.acked.Load(), end)
 	g["queue_bytes"] = float64(st.queue.size())
+	g["spool_bytes"] = float64(st.spool.kept.Load())
 	return g
 }
 

@@ -65,7 +65,7 @@ func (q *queue) put(lsn uint64, payload []byte) bool {
 	}
 	s.keep = -1
 	q.append(s, lsn, payload)
-	if payload[0] == 'C' || q.bytes >= wakeBytes {
+	if payload[0] == 'C' || payload[0] == 'c' || q.bytes >= wakeBytes {
 		q.ready = true
 		q.signal()
 	}

@@ -186,8 +186,7 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 		return nil, err
 	}
 	err = pglogrepl.StartReplication(ctx, conn, s.settings.Slot, pglogrepl.LSN(at), pglogrepl.StartReplicationOptions{
-		Mode:       pglogrepl.LogicalReplication,
-		PluginArgs: []string{"proto_version '1'", "messages 'true'", "publication_names " + literal(ident(s.settings.Publication))}})
+		Mode: pglogrepl.LogicalReplication, PluginArgs: s.options()})
 	if err != nil {
 		return nil, s.diagnose(ctx, fmt.Errorf("start replication: %w", err), p)
 	}
@@ -197,6 +196,15 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 	}
 	p.System = id.SystemID
 	return newStream(s, conn, p, fresh, interval), nil
+}
+
+// options are those of pgoutput. Transactions in progress are streamed where there is room to keep them until they commit.
+func (s *Source) options() []string {
+	o := []string{"messages 'true'", "publication_names " + literal(ident(s.settings.Publication))}
+	if s.setup.Scratch == "" {
+		return append(o, "proto_version '1'")
+	}
+	return append(o, "proto_version '2'", "streaming 'on'")
 }
 
 // statusInterval returns how often the server must hear from us: what is configured, well within its own patience, and every tick at

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -50,6 +51,10 @@ type stream struct {
 	replica *change.Replica
 	meta    *metadata // nil: not asked for
 
+	spool *spool    // transactions in progress
+	block uint32    // the transaction whose block is open, 0: none
+	play  *playback // the transaction in progress that has committed and is being read; its commit is to follow
+
 	beat heartbeat
 
 	delivered atomic.Uint64 // pos.LSN for the gauges
@@ -65,7 +70,8 @@ var (
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
 	q := newQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
-		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings)}
+		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings),
+		spool: newSpool(s.setup.Scratch)}
 	st.delivered.Store(p.LSN)
 	st.pump = startPump(conn, q, p.LSN, interval, s.setup.Now)
 	return st
@@ -158,19 +164,53 @@ func (s *stream) more() bool {
 
 // drain decodes what is queued into b and reports whether b is full.
 func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err error) {
-	for s.more() {
-		lsn, payload, next, _ := s.seg.next(s.off)
-		if len(payload) == 0 {
-			s.keepalive(lsn)
-		} else if err := s.decode(ctx, b, lsn, payload); err != nil {
-			return false, err
+	for {
+		if s.play != nil {
+			if err := s.playOne(ctx, b); err != nil {
+				return false, err
+			}
+		} else if s.more() {
+			lsn, payload, next, _ := s.seg.next(s.off)
+			if err := s.received(ctx, b, lsn, payload); err != nil {
+				return false, err
+			}
+			s.off = next
+		} else {
+			return false, nil
 		}
-		s.off = next
 		if len(b.Events) >= s.src.settings.MaxBatch || b.Size() >= maxBatchBytes {
 			return true, nil
 		}
 	}
-	return false, nil
+}
+
+// received takes one message of the queue: a keepalive, one of a transaction in progress, or one to decode.
+func (s *stream) received(ctx context.Context, b *change.Batch, lsn uint64, payload []byte) error {
+	switch {
+	case len(payload) == 0:
+		s.keepalive(lsn)
+		return nil
+	case s.block != 0 && pgoutput.Kind(payload[0]) != pgoutput.KindStreamStop:
+		return s.spool.add(s.block, lsn, payload)
+	}
+	return s.decode(ctx, b, lsn, payload)
+}
+
+// playOne decodes the next message of a transaction that was in progress, or ends it.
+func (s *stream) playOne(ctx context.Context, b *change.Batch) error {
+	lsn, payload, err := s.play.next()
+	switch {
+	case err != nil:
+		return err
+	case payload != nil:
+		return s.decode(ctx, b, lsn, payload)
+	}
+	done := s.play
+	s.play = nil
+	if err := s.commitTx(b, done.commit); err != nil {
+		return errors.Join(err, done.t.close())
+	}
+	return done.t.close()
 }
 
 // keepalive moves the position to where the server has decoded, when nothing before that is outstanding.
@@ -218,6 +258,35 @@ func (s *stream) decode(ctx context.Context, b *change.Batch, lsn uint64, payloa
 		s.trial.Reset()
 		return s.change(ctx, &s.trial, lsn, true)
 	case pgoutput.KindType:
+		return nil
+	default:
+		return s.progress(m)
+	}
+}
+
+// progress handles what the server says about transactions in progress. Their changes wait in the spool, and are decoded like those of
+// any other when the commit has come: whether a transaction was streamed makes no difference to its events and positions.
+func (s *stream) progress(m *pgoutput.Message) error {
+	if s.inTx {
+		return fmt.Errorf("pgoutput message %q inside of transaction %d", byte(m.Kind), s.begin.XID)
+	}
+	switch m.Kind {
+	case pgoutput.KindStreamStart:
+		s.block = m.StreamStart.XID
+		return nil
+	case pgoutput.KindStreamStop:
+		s.block = 0
+		return nil
+	case pgoutput.KindStreamAbort:
+		return s.spool.abort(m.StreamAbort.XID, m.StreamAbort.SubXID)
+	case pgoutput.KindStreamCommit:
+		c := &m.StreamCommit
+		s.play = s.spool.take(c.XID)
+		s.play.commit = c.Commit
+		if err := s.beginTx(pgoutput.Begin{FinalLSN: c.CommitLSN, CommitTime: c.CommitTime, XID: c.XID}); err != nil {
+			return err
+		}
+		s.replica = s.play.t.replica
 		return nil
 	default:
 		return fmt.Errorf("pgoutput message %q is not expected", byte(m.Kind))
@@ -304,5 +373,9 @@ func (s *stream) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	return s.pump.close()
+	var errs []error
+	if s.play != nil {
+		errs = append(errs, s.play.t.close())
+	}
+	return errors.Join(append(errs, s.spool.close(), s.pump.close())...)
 }

@@ -362,7 +362,7 @@ func testStreamStructure(t *testing.T) {
 	})
 }
 
-func TestStreamPosition(t *testing.T) { eachServer(t, testStreamPosition) }
+func TestStreamPosition(t *testing.T) { twoServers(t, testStreamPosition) }
 
 func testStreamPosition(t *testing.T) {
 	t.Run("case15_copy_with_one_lsn", func(t *testing.T) {

@@ -9,7 +9,7 @@ import (
 // Kind is the first byte of a message.
 type Kind byte
 
-// The kinds of protocol version 1.
+// The kinds of protocol version 1, and those that version 2 adds for streaming of transactions in progress.
 const (
 	KindBegin    Kind = 'B'
 	KindCommit   Kind = 'C'
@@ -21,6 +21,11 @@ const (
 	KindDelete   Kind = 'D'
 	KindTruncate Kind = 'T'
 	KindMessage  Kind = 'M'
+
+	KindStreamStart  Kind = 'S'
+	KindStreamStop   Kind = 'E'
+	KindStreamCommit Kind = 'c'
+	KindStreamAbort  Kind = 'A'
 )
 
 // The kinds of a cell.
@@ -120,6 +125,25 @@ type Logical struct {
 	Content       []byte
 }
 
+// StreamStart begins a block of changes of the transaction XID, which is in progress; StreamStop, which has no fields, ends it. First
+// says that it is the transaction's first block.
+type StreamStart struct {
+	XID   uint32
+	First bool
+}
+
+// StreamCommit ends a transaction that was streamed.
+type StreamCommit struct {
+	XID uint32
+	Commit
+}
+
+// StreamAbort says that SubXID, a subtransaction of XID or XID itself, was rolled back.
+type StreamAbort struct {
+	XID    uint32
+	SubXID uint32
+}
+
 // A Message holds the last decoded message: Kind says which of the other fields is set. It keeps its slices for the next
 // Decode. The zero Message is ready to use.
 type Message struct {
@@ -132,9 +156,13 @@ type Message struct {
 	Row      Row
 	Truncate Truncate
 	Logical  Logical
+
+	StreamStart  StreamStart
+	StreamCommit StreamCommit
+	StreamAbort  StreamAbort
 }
 
-// Error is a payload that is not a message of protocol version 1.
+// Error is a payload that is not a message of protocol version 1 or 2.
 type Error struct {
 	Kind   Kind // the payload's first byte, 0 if it is empty
 	Offset int  // where in the payload it stopped making sense
@@ -183,6 +211,13 @@ func (m *Message) Decode(p []byte) error {
 	case KindMessage:
 		m.Logical = Logical{Transactional: r.byte()&1 != 0, LSN: r.uint64(), Prefix: r.name()}
 		m.Logical.Content = r.bytes(int(int32(r.uint32())))
+	case KindStreamStart:
+		m.StreamStart = StreamStart{XID: r.uint32(), First: r.byte()&1 != 0}
+	case KindStreamStop:
+	case KindStreamCommit:
+		m.StreamCommit = StreamCommit{XID: r.uint32(), Commit: Commit{Flags: r.byte(), CommitLSN: r.uint64(), EndLSN: r.uint64(), CommitTime: int64(r.uint64())}}
+	case KindStreamAbort:
+		m.StreamAbort = StreamAbort{XID: r.uint32(), SubXID: r.uint32()}
 	default:
 		return &Error{Kind: m.Kind, Reason: "unknown kind"}
 	}
@@ -193,6 +228,26 @@ func (m *Message) Decode(p []byte) error {
 		return &Error{Kind: m.Kind, Offset: r.off, Reason: r.reason}
 	}
 	return nil
+}
+
+// Split takes apart a message of a block of a transaction in progress, whose payload has the number of the transaction or
+// subtransaction after the kind: it appends the payload as it is outside of a block, for Decode, to dst. An origin has no number: its
+// xid is 0. Messages that open, close or end a block are none of a block.
+func Split(dst, p []byte) (xid uint32, message []byte, err error) {
+	if len(p) == 0 {
+		return 0, dst, &Error{Reason: "empty"}
+	}
+	switch k := Kind(p[0]); k {
+	case KindOrigin:
+		return 0, append(dst, p...), nil
+	case KindRelation, KindType, KindInsert, KindUpdate, KindDelete, KindTruncate, KindMessage:
+		if len(p) < 5 {
+			return 0, dst, &Error{Kind: k, Offset: len(p), Reason: "ends early"}
+		}
+		return binary.BigEndian.Uint32(p[1:]), append(append(dst, p[0]), p[5:]...), nil
+	default:
+		return 0, dst, &Error{Kind: k, Reason: "not a message of a streamed block"}
+	}
 }
 
 func (m *Message) decodeRelation(r *reader) {

@@ -49,6 +49,11 @@ var samples = map[string][]byte{
 	"delete":   build('D', uint32(16385), 'K', uint16(1), cell("1")),
 	"truncate": build('T', uint32(2), byte(3), uint32(16385), uint32(16390)),
 	"message":  build('M', byte(1), uint64(77), "prefix", uint32(3), []byte("abc")),
+
+	"stream_start":  build('S', uint32(731), byte(1)),
+	"stream_stop":   build('E'),
+	"stream_commit": build('c', uint32(731), byte(0), uint64(0x16B3748), uint64(0x16B3778), uint64(789)),
+	"stream_abort":  build('A', uint32(731), uint32(733)),
 }
 
 func TestDecode(t *testing.T) {
@@ -67,6 +72,11 @@ func TestDecode(t *testing.T) {
 		"delete":   Row{Relation: 16385, OldKind: OldKey, Old: []Cell{one}, New: []Cell{}},
 		"truncate": Truncate{Options: TruncateCascade | TruncateRestartIdentity, Relations: []uint32{16385, 16390}},
 		"message":  Logical{Transactional: true, LSN: 77, Prefix: []byte("prefix"), Content: []byte("abc")},
+
+		"stream_start":  StreamStart{XID: 731, First: true},
+		"stream_stop":   nil,
+		"stream_commit": StreamCommit{XID: 731, Commit: Commit{CommitLSN: 0x16B3748, EndLSN: 0x16B3778, CommitTime: 789}},
+		"stream_abort":  StreamAbort{XID: 731, SubXID: 733},
 	}
 	m := Message{Row: Row{Old: []Cell{}, New: []Cell{}}}
 	for name, p := range samples {
@@ -76,7 +86,7 @@ func TestDecode(t *testing.T) {
 			}
 			got := map[Kind]any{KindBegin: m.Begin, KindCommit: m.Commit, KindOrigin: m.Origin, KindRelation: m.Relation,
 				KindType: m.Type, KindInsert: m.Row, KindUpdate: m.Row, KindDelete: m.Row, KindTruncate: m.Truncate,
-				KindMessage: m.Logical}[m.Kind]
+				KindMessage: m.Logical, KindStreamStart: m.StreamStart, KindStreamCommit: m.StreamCommit, KindStreamAbort: m.StreamAbort}[m.Kind]
 			if !reflect.DeepEqual(got, want[name]) {
 				t.Errorf("got %+v, want %+v", got, want[name])
 			}
@@ -107,7 +117,7 @@ func TestDecodeMalformed(t *testing.T) {
 		want string
 	}{
 		{"empty", nil, "empty"},
-		{"unknown", []byte("S"), "unknown kind"},
+		{"unknown", []byte("Z"), "unknown kind"},
 		{"cell", build('I', uint32(1), 'N', uint16(1), 'x'), "unknown kind of cell"},
 		{"huge_cell", build('I', uint32(1), 'N', uint16(1), 't', uint32(0xFFFFFFFF)), "ends early"},
 		{"many_cells", build('I', uint32(1), 'N', uint16(0xFFFF)), "ends early"},
