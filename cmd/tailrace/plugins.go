@@ -6,6 +6,7 @@ import (
 	postgressink "github.com/tailrace/tailrace/sink/postgres"
 	"github.com/tailrace/tailrace/sink/redis"
 	"github.com/tailrace/tailrace/source"
+	"github.com/tailrace/tailrace/source/mysql"
 	"github.com/tailrace/tailrace/source/postgres"
 	"github.com/tailrace/tailrace/transform"
 	"github.com/tailrace/tailrace/transform/mask"
@@ -19,7 +20,7 @@ func plugins() worker.Options {
 	return worker.Options{
 		Version:     version,
 		CheckFormat: checkConverters,
-		Sources:     []source.Plugin{postgres.Plugin},
+		Sources:     []source.Plugin{postgres.Plugin, mysql.Plugin, mysql.MariaDB},
 		Sinks:       []sink.Plugin{elasticsearch.Plugin, redis.Plugin, postgressink.Plugin},
 		Transforms:  []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin},
 	}

@@ -1,0 +1,232 @@
+package mysql
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source/mysql/binlog"
+)
+
+// A candidate is a table that the lists capture.
+type candidate struct {
+	database, table string
+	engine          string
+	rows            int64 // about, -1 if not known
+}
+
+func (c candidate) String() string { return c.database + "." + c.table }
+
+// discover lists the tables that the include and exclude lists capture, by name. Views and sequences are none.
+func discover(c *conn, s *settings) ([]candidate, error) {
+	rows, err := c.rows(`SELECT TABLE_SCHEMA, TABLE_NAME, ENGINE, TABLE_ROWS FROM information_schema.TABLES
+		WHERE TABLE_TYPE IN ('BASE TABLE', 'SYSTEM VERSIONED')
+		AND TABLE_SCHEMA NOT IN ('mysql', 'information_schema', 'performance_schema', 'sys') ORDER BY TABLE_SCHEMA, TABLE_NAME`)
+	if err != nil {
+		return nil, err
+	}
+	var found []candidate
+	for _, r := range rows {
+		if !s.captures(r[0], r[1]) {
+			continue
+		}
+		n, err := strconv.ParseInt(r[3], 10, 64)
+		if err != nil {
+			n = -1
+		}
+		found = append(found, candidate{r[0], r[1], r[2], n})
+	}
+	return found, nil
+}
+
+// A detail is what the catalog knows of a table now. It is immutable.
+type detail struct {
+	columns   []binlog.Column
+	extra     []columnExtra // as columns
+	uniques   [][]string    // keys of unique indexes over NOT NULL columns, the primary key first
+	comment   string
+	charset   string // the table's default
+	signature string
+}
+
+// A columnExtra is what tells more of a column than its type.
+type columnExtra struct {
+	columnType string
+	hasDefault bool
+	def        string // the default as the catalog has it
+	auto       bool
+	generated  bool
+	virtual    bool
+	period     string // MariaDB: "start" or "end" of system versioning
+	comment    string
+}
+
+const columnsQuery = `SELECT COLUMN_NAME, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL,
+	COALESCE(COLUMN_DEFAULT, ''), EXTRA, COLUMN_COMMENT, COALESCE(COLLATION_NAME, '') FROM information_schema.COLUMNS
+	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION`
+
+// A prefix index (SUB_PART) is as unique as one of whole columns.
+const indexesQuery = `SELECT INDEX_NAME, COLUMN_NAME, COALESCE(NULLABLE, '') FROM information_schema.STATISTICS
+	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`
+
+const tableQuery = `SELECT TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''), COALESCE(TABLE_COLLATION, '')
+	FROM information_schema.TABLES T LEFT JOIN information_schema.COLLATION_CHARACTER_SET_APPLICABILITY CCSA
+	ON CCSA.%s = T.TABLE_COLLATION WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s`
+
+// describe asks the catalog about a table. A table that is not there gives nil.
+func describe(c *conn, f flavor, database, table string) (*detail, error) {
+	d := &detail{}
+	rows, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	var sig strings.Builder
+	for _, r := range rows {
+		col, err := binlog.ParseColumn(r[0], r[1], r[2], r[3] == "YES")
+		if err != nil {
+			return nil, fmt.Errorf("%s.%s: %w", database, table, err)
+		}
+		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], comment: r[7]}
+		x.read(strings.ToLower(r[6]))
+		col.Invisible = strings.Contains(strings.ToUpper(r[6]), "INVISIBLE")
+		d.columns, d.extra = append(d.columns, col), append(d.extra, x)
+		fmt.Fprintf(&sig, "%q %q %q %s;", r[0], r[1], r[8], r[3])
+	}
+	if rows, err = c.rows(fmt.Sprintf(indexesQuery, quoted(database), quoted(table))); err != nil {
+		return nil, err
+	}
+	d.indexes(rows, &sig)
+	collation := "COLLATION_NAME"
+	if f == mariadb {
+		collation = "FULL_COLLATION_NAME"
+	}
+	r, err := c.row(fmt.Sprintf(tableQuery, collation, quoted(database), quoted(table)))
+	if err != nil {
+		return nil, err
+	}
+	if r != nil {
+		d.comment, d.charset = r[0], r[1]
+	}
+	d.signature = sig.String()
+	return d, nil
+}
+
+// read takes apart what EXTRA says.
+func (x *columnExtra) read(extra string) {
+	x.auto = strings.Contains(extra, "auto_increment")
+	x.virtual = strings.Contains(extra, "virtual")
+	x.generated = strings.Contains(extra, "generated") && !strings.Contains(extra, "default_generated")
+}
+
+// indexes takes the unique indexes whose columns are all NOT NULL.
+func (d *detail) indexes(rows [][]string, sig *strings.Builder) {
+	for i := 0; i < len(rows); {
+		var columns []string
+		usable := true
+		name := rows[i][0]
+		for ; i < len(rows) && rows[i][0] == name; i++ {
+			fmt.Fprintf(sig, "%q %q;", name, rows[i][1])
+			columns = append(columns, rows[i][1])
+			usable = usable && rows[i][2] == "" && d.column(rows[i][1]) >= 0
+		}
+		if usable {
+			d.uniques = append(d.uniques, columns)
+		}
+	}
+}
+
+// column returns the index of the named column, or -1.
+func (d *detail) column(name string) int {
+	return slices.IndexFunc(d.columns, func(c binlog.Column) bool { return c.Name == name })
+}
+
+// identity is who a server is, and what of it decides how its binary log is read.
+type identity struct {
+	name    string // server_uuid; on MariaDB, which has none, its id and where it keeps its data
+	version string
+	gtid    bool // transactions have global identifiers
+	logBin  bool
+}
+
+// identify asks a server who it is, and refuses one that is of the other family.
+func identify(c *conn, f flavor) (*identity, error) {
+	r, err := c.row("SELECT @@version, @@log_bin, @@server_id, @@hostname, @@port, @@datadir")
+	if err != nil {
+		return nil, err
+	}
+	id := &identity{version: r[0], logBin: r[1] == "1"}
+	isMaria := strings.Contains(strings.ToLower(r[0]), "mariadb")
+	if isMaria != (f == mariadb) {
+		return nil, fault.Permanentf("WRONG_SERVER", "use connector.class mariadb for MariaDB and mysql for MySQL", "the server is %s, the connector is for %s", r[0], f)
+	}
+	if f == mariadb {
+		id.name, id.gtid = fmt.Sprintf("%s@%s:%s%s", r[2], r[3], r[4], r[5]), true
+		return id, nil
+	}
+	if r, err = c.row("SELECT @@server_uuid, @@global.gtid_mode"); err != nil {
+		return nil, err
+	}
+	id.name, id.gtid = r[0], strings.HasPrefix(r[1], "ON")
+	return id, nil
+}
+
+// status is where a server's binary log ends.
+type status struct {
+	file  string
+	pos   uint64
+	gtids string // MySQL: what is executed
+}
+
+// readStatus asks where the binary log ends. Everything that is committed is before that.
+func readStatus(c *conn) (status, error) {
+	rows, err := c.rows("SHOW MASTER STATUS")
+	if err != nil && refusal(err) { // MySQL 8.4 and later
+		var again error
+		if rows, again = c.rows("SHOW BINARY LOG STATUS"); again != nil {
+			return status{}, err
+		}
+	} else if err != nil {
+		return status{}, err
+	}
+	if len(rows) == 0 {
+		return status{}, fault.Permanentf("LOG_BIN_OFF", logBinRemedy, "the server writes no binary log")
+	}
+	st := status{file: rows[0][0]}
+	if st.pos, err = strconv.ParseUint(rows[0][1], 10, 64); err != nil {
+		return st, err
+	}
+	if _, ok := fileNumber(st.file); !ok {
+		return st, fmt.Errorf("the server names its binary log %q, which has no number", st.file)
+	}
+	if len(rows[0]) > 4 {
+		st.gtids = strings.ReplaceAll(rows[0][4], "\n", "")
+	}
+	return st, nil
+}
+
+// snapshotPosition returns the place in the binary log of the consistent snapshot that the session has begun (MariaDB).
+func snapshotPosition(c *conn) (status, error) {
+	rows, err := c.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")
+	if err != nil {
+		return status{}, err
+	}
+	var st status
+	for _, r := range rows {
+		switch strings.ToLower(r[0]) {
+		case "binlog_snapshot_file":
+			st.file = r[1]
+		case "binlog_snapshot_position":
+			if st.pos, err = strconv.ParseUint(r[1], 10, 64); err != nil {
+				return st, err
+			}
+		}
+	}
+	if st.file == "" || st.file == "none" {
+		return st, fault.Permanentf("LOG_BIN_OFF", logBinRemedy, "the server writes no binary log")
+	}
+	return st, nil
+}
+
+const logBinRemedy = "add log_bin and server_id to the server's configuration file and restart it"

@@ -1,0 +1,315 @@
+package mysql
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source/mysql/binlog"
+)
+
+// begin opens a transaction at the place where its first event begins.
+func (s *stream) begin() error {
+	if s.tx.open {
+		return fmt.Errorf("%s at %d: a transaction begins inside of another one", s.file, s.at)
+	}
+	s.tx = transaction{open: true, query: s.tx.query[:0], number: uint64(coordinateOf(s.file, s.at-uint64(s.ev.Header.Size))),
+		commit: int64(s.ev.Header.Timestamp) * microsPerSecond, serverID: s.ev.Header.ServerID}
+	return nil
+}
+
+func (s *stream) beginMySQL() error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	g, t := &s.ev.GTID, &s.tx
+	if g.FirstCommitted != 0 {
+		t.commit = int64(g.FirstCommitted)
+	}
+	if s.ev.Kind == binlog.KindGTID {
+		t.sid, t.gno, t.identified = g.SID, g.GNO, true
+		t.tag = append(t.tag[:0], g.Tag...)
+		t.gtid = string(appendGTID(nil, t.sid, t.tag, t.gno))
+		t.skip = !s.src.settings.capturesServer(formatUUID(t.sid))
+	}
+	if s.set != nil && t.identified {
+		var err error
+		if t.number, err = s.src.numbers.number(t.sid, t.tag, t.gno); err != nil {
+			return err
+		}
+	}
+	return s.resumed()
+}
+
+func (s *stream) beginMaria() error {
+	if err := s.begin(); err != nil {
+		return err
+	}
+	g, t := &s.ev.MariaGTID, &s.tx
+	t.maria, t.identified = mariaGTID{g.Domain, g.Server, g.Sequence}, true
+	t.gtid = string(t.maria.appendText(nil))
+	t.begun = g.Flags&binlog.MariaStandalone == 0
+	t.xa = g.Flags&binlog.MariaPreparedXA != 0
+	t.alter = g.AlterPhase
+	t.skip = !s.src.settings.capturesServer(fmt.Sprint(g.Server))
+	return s.resumed()
+}
+
+// resumed checks that the first transaction is the one that the position is inside of.
+func (s *stream) resumed() error {
+	if s.pos.inside() && s.pos.GTID != s.tx.gtid {
+		return s.moved(fmt.Sprintf("the server sends transaction %q first", s.tx.gtid))
+	}
+	return nil
+}
+
+// moved is a resume inside of a transaction that is not there any more as it was. (Invariant 7)
+func (s *stream) moved(what string) error {
+	return fault.Permanentf("POSITION_GAP", "reset the connector's offsets to take a new snapshot",
+		"the stored position is after %d row events and %d rows of transaction %q, and %s", s.pos.Events, s.pos.Rows, s.pos.GTID, what)
+}
+
+// commit closes the transaction: the position is behind it.
+func (s *stream) commit() error {
+	t := &s.tx
+	if !t.open {
+		return fmt.Errorf("%s at %d: a commit without a transaction", s.file, s.at)
+	}
+	if s.pos.inside() && (t.events < s.pos.Events || t.events == s.pos.Events && t.rows < s.pos.Rows) {
+		return s.moved(fmt.Sprintf("the server sends only %d row events", t.events))
+	}
+	t.open = false
+	s.pos.GTID, s.pos.Events, s.pos.Rows, s.pos.Time = "", 0, 0, t.commit
+	if t.identified && s.set != nil {
+		s.dirty = true
+		if s.src.flavor == mariadb {
+			s.set.(*mariaSet).set(t.maria)
+		} else {
+			s.set.(*mysqlSet).add(t.sid, t.tag, t.gno)
+		}
+	}
+	return nil
+}
+
+// query handles a statement: the beginning or end of a transaction, DDL, or rows in statement format.
+func (s *stream) query(ctx context.Context, b *change.Batch) error {
+	q := &s.ev.Query
+	if bytes.Equal(q.Statement, []byte("BEGIN")) || bytes.Equal(q.Statement, []byte("COMMIT")) {
+		return s.bounds(q.Statement[0] == 'B')
+	}
+	text := q.Statement
+	if name, ok := binlog.CharsetName(q.Client); ok && name != "utf8mb4" && name != "utf8mb3" && name != "utf8" {
+		if decoded, valid, err := s.charsets.Append(nil, name, text); err == nil && valid {
+			text = decoded
+		}
+	}
+	st := scanStatement(text, string(q.Schema))
+	switch st.verb {
+	case verbBegin, verbXAStart:
+		s.tx.xa = s.tx.xa || st.verb == verbXAStart
+		return s.bounds(true)
+	case verbCommit:
+		return s.bounds(false)
+	case verbRollback:
+		return s.rolledBack()
+	case verbSavepoint:
+		return nil
+	case verbRollbackTo:
+		return s.undone()
+	}
+	implicit := !s.tx.open // a server that writes no GTID events
+	if implicit {
+		if err := s.begin(); err != nil {
+			return err
+		}
+	}
+	if !s.tx.skip {
+		if err := s.statement(ctx, b, st, text); err != nil {
+			return err
+		}
+	}
+	if !s.tx.begun {
+		return s.commit()
+	}
+	return nil
+}
+
+// bounds handles BEGIN and COMMIT.
+func (s *stream) bounds(begin bool) error {
+	if !begin {
+		return s.commit()
+	}
+	if !s.tx.open {
+		if err := s.begin(); err != nil {
+			return err
+		}
+		if err := s.resumed(); err != nil {
+			return err
+		}
+	}
+	s.tx.begun, s.tx.thread = true, uint64(s.ev.Query.Thread)
+	return nil
+}
+
+// rolledBack is the end of a transaction that was logged although it was rolled back, because it had changed what can't be
+// rolled back. Without rows of ours nothing happened; with some we can't tell which of them stay.
+func (s *stream) rolledBack() error {
+	if s.tx.open && s.tx.info != nil {
+		return fault.Permanentf("ROLLED_BACK_ROWS", "don't change transactional and other tables in one transaction that may be rolled back, and reset the "+
+			"connector's offsets to take a new snapshot", "transaction %s before %s at %d was rolled back after it changed tables that can't be", s.tx.gtid, s.file, s.at)
+	}
+	return s.commit()
+}
+
+// undone is a ROLLBACK TO that was logged for the same reason.
+func (s *stream) undone() error {
+	if s.tx.info != nil {
+		return s.rolledBack()
+	}
+	return nil
+}
+
+// prepared is the end of the first phase of a distributed transaction.
+func (s *stream) prepared() error {
+	if s.tx.open && s.tx.xa && s.tx.info != nil && !s.ev.XA.OnePhase {
+		return fault.Permanentf("XA_TRANSACTION", "commit captured tables' changes without XA",
+			"transaction %s before %s at %d is distributed (XA) and only prepared", s.tx.gtid, s.file, s.at)
+	}
+	return s.commit()
+}
+
+// startRows begins the rows of an event.
+func (s *stream) startRows(ctx context.Context, b *change.Batch) error {
+	rows, t := &s.ev.Rows, &s.tx
+	if rows.Table == nil {
+		return nil // only the end of a statement
+	}
+	if !t.open {
+		return fmt.Errorf("%s at %d: rows outside of a transaction", s.file, s.at)
+	}
+	r, err := s.relate(ctx, rows.Table)
+	if err != nil {
+		return err
+	}
+	if t.skip || !r.captured || !rows.More() {
+		t.ordinal++
+		s.endRows()
+		return nil
+	}
+	if t.info == nil {
+		t.info = &change.Binlog{File: s.file, GTID: t.gtid, ServerID: t.serverID, Thread: t.thread, Query: string(t.query)}
+	} else if t.info.File != s.file {
+		info := *t.info
+		info.File, t.info = s.file, &info
+	}
+	s.current, s.inRows = r, true
+	return nil
+}
+
+// endRows counts a row event that is done.
+func (s *stream) endRows() {
+	t := &s.tx
+	t.events, t.rows = t.events+1, 0
+	if t.events > s.pos.Events {
+		s.pos.GTID, s.pos.Events, s.pos.Rows = t.gtid, t.events, 0
+	}
+}
+
+// row makes the next row of the current event into events in b. Rows that were delivered before the resume are only
+// counted.
+func (s *stream) row(b *change.Batch) error {
+	t := &s.tx
+	old := t.events < s.pos.Events || t.events == s.pos.Events && t.rows < s.pos.Rows
+	if old {
+		s.trial.Reset()
+		b = &s.trial
+	}
+	before, after, err := s.ev.Rows.Next(s.current.layout, b)
+	if err != nil {
+		return s.explain(err)
+	}
+	if err := s.change(b, s.ev.Rows.Op, before, after); err != nil {
+		return err
+	}
+	if t.rows++; !old {
+		s.pos.GTID, s.pos.Events, s.pos.Rows = t.gtid, t.events, t.rows
+	}
+	if s.inRows = s.ev.Rows.More(); !s.inRows {
+		s.endRows()
+	}
+	return nil
+}
+
+// change makes the events of one row.
+func (s *stream) change(b *change.Batch, op change.Op, before, after change.Row) error {
+	r := s.current
+	switch op {
+	case change.OpCreate:
+		key, err := s.rowKey(r, after, 1)
+		if err != nil {
+			return err
+		}
+		e := s.event(b, r, op)
+		e.After, e.Key = after, b.Copy(key)
+		return nil
+	case change.OpDelete:
+		key, err := s.rowKey(r, before, 0)
+		if err != nil {
+			return err
+		}
+		e := s.event(b, r, op)
+		e.Before, e.Key = before, b.Copy(key)
+		return nil
+	}
+	for i := range after { // what is not in the new image has not changed
+		if after[i].Kind == change.Absent {
+			after[i] = before[i]
+		}
+	}
+	oldKey, err := s.rowKey(r, before, 0)
+	if err != nil {
+		return err
+	}
+	key, err := s.rowKey(r, after, 1)
+	if err != nil {
+		return err
+	}
+	if bytes.Equal(oldKey, key) {
+		e := s.event(b, r, op)
+		e.Before, e.After, e.Key = before, after, b.Copy(key)
+		return nil
+	}
+	// The key has changed: to those who keep rows by key that is one row less and another one more.
+	was, is := b.Copy(oldKey), b.Copy(key)
+	e := s.event(b, r, change.OpDelete)
+	e.Before, e.Key, e.Headers = before, was, []change.Header{{Key: change.HeaderNewKey, Value: is}}
+	e = s.event(b, r, change.OpCreate)
+	e.After, e.Key, e.Headers = after, is, []change.Header{{Key: change.HeaderOldKey, Value: was}}
+	return nil
+}
+
+// event appends an event of the open transaction.
+func (s *stream) event(b *change.Batch, r *relation, op change.Op) *change.Event {
+	e := b.Add()
+	e.Table, e.Op, e.Topic = r.table, op, r.topic
+	e.Txn, e.Ordinal, e.LSN = s.tx.number, s.tx.ordinal, s.at-uint64(s.ev.Header.Size)
+	e.Commit, e.Seen, e.Binlog, e.Row = s.tx.commit, s.seen, s.tx.info, s.tx.rows
+	s.tx.ordinal++
+	return e
+}
+
+// rowKey returns the row's key tuple in scratch memory, nil if the table has no key.
+func (s *stream) rowKey(r *relation, row change.Row, scratch int) ([]byte, error) {
+	key, ok := change.AppendKey(s.key[scratch][:0], r.table, row)
+	s.key[scratch] = key
+	if !ok && len(r.table.Key) > 0 {
+		return nil, fault.Permanentf("KEY_ABSENT", "run SET GLOBAL binlog_row_image = 'FULL', have sessions set it no lower, and reset the "+
+			"connector's offsets to take a new snapshot", "a change of %s in %s at %d does not have all columns of the key", r.table.Name, s.file, s.at)
+	}
+	if !ok {
+		return nil, nil
+	}
+	return key, nil
+}

@@ -1,0 +1,377 @@
+package mysql
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/source/mysql/binlog"
+)
+
+// A relation is a table as we decode it: one version of its structure. It is immutable; only the stream's goroutine uses
+// its layout.
+type relation struct {
+	captured bool
+	table    *change.Table
+	topic    string
+	columns  []binlog.Column // all of the table's, in its order
+	target   []int           // places of columns in a row, -1: not captured
+	unique   bool            // the key is one that the database keeps unique
+	layout   *binlog.Layout  // nil for a relation that is only scanned
+}
+
+// newRelation makes the relation of a table with the given columns. d is what the catalog knows of it, nil for nothing. Its
+// table has no version yet: see registry.
+func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []string, d *detail) (*relation, error) {
+	c := s.settings
+	r := &relation{captured: true, columns: columns, topic: c.topic(name.Database, name.Table)}
+	key, unique := c.keyColumns(name, columns, primary, d)
+	r.unique = unique
+	t := &change.Table{Name: change.TableName{Database: name.Database, Table: name.Table}, Origin: s.origin, Topic: r.topic,
+		OldIdentity: s.fullImage.Load()}
+	r.target = make([]int, len(columns))
+	for i := range columns {
+		column := &columns[i]
+		r.target[i] = -1
+		if !slices.Contains(key, column.Name) && !c.capturesColumn(name.Database, name.Table, column.Name) {
+			continue
+		}
+		typ := column.Type()
+		typ.Render = c.render(&typ)
+		made := change.Column{Name: column.Name, Type: typ, Nullable: column.Nullable}
+		if d != nil {
+			d.constant(column, &made)
+		}
+		r.target[i] = len(t.Columns)
+		t.Columns = append(t.Columns, made)
+	}
+	for _, name := range key {
+		t.Key = append(t.Key, t.Column(name))
+	}
+	r.table = t
+	return r, nil
+}
+
+// keyColumns chooses the columns of a table's key, in key order: those that the configuration names, else the primary key,
+// else a unique index over NOT NULL columns. None: the table has no key. unique reports whether the database keeps the key
+// unique.
+func (s *settings) keyColumns(name tableRef, columns []binlog.Column, primary []string, d *detail) (key []string, unique bool) {
+	rules, _ := parseMessageKey(s.MessageKey) // parse has looked
+	has := func(names []string) bool {
+		for _, n := range names {
+			if !slices.ContainsFunc(columns, func(c binlog.Column) bool { return c.Name == n }) {
+				return false
+			}
+		}
+		return len(names) > 0
+	}
+	var uniques [][]string
+	if len(primary) > 0 {
+		uniques = append(uniques, primary)
+	}
+	if d != nil {
+		uniques = append(uniques, d.uniques...)
+	}
+	for _, rule := range rules {
+		if rule.table.Match(name.String()) && has(rule.columns) {
+			return rule.columns, slices.ContainsFunc(uniques, func(u []string) bool { return sameSet(u, rule.columns) })
+		}
+	}
+	for _, u := range uniques {
+		if has(u) {
+			return u, true
+		}
+	}
+	return nil, false
+}
+
+func sameSet(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, n := range a {
+		if !slices.Contains(b, n) {
+			return false
+		}
+	}
+	return true
+}
+
+// primaryKey returns the names of the primary key's columns as a table map has them.
+func primaryKey(m *binlog.TableMap, columns []binlog.Column) []string {
+	var names []string
+	for _, i := range m.Key {
+		names = append(names, columns[i].Name)
+	}
+	return names
+}
+
+// constant sets the default of a column if it is a constant of the column's type.
+func (d *detail) constant(c *binlog.Column, column *change.Column) {
+	i := d.column(c.Name)
+	if i < 0 || !d.extra[i].hasDefault || d.columns[i].Base != c.Base || d.extra[i].generated {
+		return
+	}
+	text, ok := d.extra[i].literal()
+	if !ok {
+		return
+	}
+	res, err := binlog.NewResult(new(binlog.Charsets), []binlog.Column{utf8Column(*c)})
+	if err != nil {
+		return
+	}
+	var b change.Batch
+	if c.Base == "bit" {
+		column.Default = change.Value{Kind: change.Text, Data: bitDefault(text, c.Length)}
+		column.HasDefault = column.Default.Data != nil
+		return
+	}
+	var v change.Value
+	if err := res.Value(0, []byte(text), &b, &v); err != nil {
+		return // an expression, or text that is no value of the type
+	}
+	if v.Kind != column.Type.Kind {
+		return
+	}
+	v.Data = slices.Clone(v.Data)
+	column.HasDefault, column.Default = true, v
+}
+
+// utf8Column is the column as the catalog writes its default.
+func utf8Column(c binlog.Column) binlog.Column {
+	if c.Charset != "" && c.Charset != "binary" {
+		c.Charset = "utf8mb4"
+	}
+	return c
+}
+
+// literal takes the text of a default that is a constant out of its quotes. MariaDB quotes strings and writes NULL and
+// expressions as they are; MySQL writes strings as they are and marks expressions elsewhere.
+func (x *columnExtra) literal() (string, bool) {
+	text := x.def
+	if n := len(text); n >= 2 && text[0] == '\'' && text[n-1] == '\'' {
+		return strings.ReplaceAll(text[1:n-1], "''", "'"), true
+	}
+	switch lower := strings.ToLower(text); {
+	case lower == "null", strings.HasPrefix(lower, "current_timestamp"), strings.HasPrefix(lower, "curdate"), strings.HasSuffix(lower, ")"):
+		return "", false
+	}
+	return text, true
+}
+
+// bitDefault reads b'0101', nil if it is something else.
+func bitDefault(text string, bits int) []byte {
+	digits, ok := strings.CutPrefix(text, "b'")
+	digits, ok2 := strings.CutSuffix(digits, "'")
+	if !ok || !ok2 || len(digits) > bits || strings.Trim(digits, "01") != "" {
+		return nil
+	}
+	return []byte(strings.Repeat("0", bits-len(digits)) + digits)
+}
+
+// selectList returns the columns for a SELECT whose rows row decodes. Those that are not captured are not read.
+func (r *relation) selectList() (sql string, columns []binlog.Column) {
+	var list []string
+	for i := range r.columns {
+		if c := &r.columns[i]; r.target[i] >= 0 {
+			list = append(list, c.Expression(ident(c.Name)))
+			columns = append(columns, *c)
+		}
+	}
+	return strings.Join(list, ", "), columns
+}
+
+// target is the table for a FROM.
+func (r *relation) from() string { return qualified(r.table.Name.Database, r.table.Name.Table) }
+
+// keyOrder returns the key columns for an ORDER BY, "" if the table has no key that chunks can be made of.
+func (r *relation) keyOrder() string {
+	if !r.unique {
+		return ""
+	}
+	var list []string
+	for _, i := range r.table.Key {
+		list = append(list, ident(r.table.Columns[i].Name))
+	}
+	return strings.Join(list, ", ")
+}
+
+// keyAfter returns the condition that the key is greater than those of a key tuple, in the order of keyOrder, spelled out
+// behind a bound on the first column, which an index answers.
+func (r *relation) keyAfter(key []byte) (string, error) {
+	columns, values, err := r.keyLiterals(key)
+	if err != nil {
+		return "", err
+	}
+	var spelled []string
+	equal := ""
+	for i := range columns {
+		spelled = append(spelled, fmt.Sprintf("%s%s > %s", equal, columns[i], values[i]))
+		equal += fmt.Sprintf("%s = %s AND ", columns[i], values[i])
+	}
+	if len(columns) == 1 {
+		return spelled[0], nil
+	}
+	return fmt.Sprintf("%s >= %s AND (%s)", columns[0], values[0], strings.Join(spelled, " OR ")), nil
+}
+
+// keyEquals returns the condition that the key is that of a tuple.
+func (r *relation) keyEquals(key []byte) (string, error) {
+	columns, values, err := r.keyLiterals(key)
+	if err != nil {
+		return "", err
+	}
+	var list []string
+	for i := range columns {
+		op := " = "
+		if values[i] == "NULL" {
+			op = " <=> "
+		}
+		list = append(list, columns[i]+op+values[i])
+	}
+	return strings.Join(list, " AND "), nil
+}
+
+// keyLiterals returns the key columns as they compare in the order of ORDER BY, and the values of a tuple for it. Enums and
+// sets are ordered by their numbers.
+func (r *relation) keyLiterals(key []byte) (columns, values []string, err error) {
+	var b change.Batch
+	row, err := change.DecodeKey(&b, r.table, key)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, i := range r.table.Key {
+		c := &r.table.Columns[i]
+		name, declared := ident(c.Name), r.declared(c.Name)
+		if declared.Base == "enum" || declared.Base == "set" || declared.Base == "bit" {
+			name = "(" + name + " + 0)"
+		}
+		columns = append(columns, name)
+		v, err := sqlLiteral(declared, row[i])
+		if err != nil {
+			return nil, nil, fmt.Errorf("key column %s: %w", c.Name, err)
+		}
+		values = append(values, v)
+	}
+	return columns, values, nil
+}
+
+func (r *relation) declared(name string) *binlog.Column {
+	return &r.columns[slices.IndexFunc(r.columns, func(c binlog.Column) bool { return c.Name == name })]
+}
+
+// sqlLiteral writes a value as a constant that compares with its column.
+func sqlLiteral(c *binlog.Column, v change.Value) (string, error) {
+	switch v.Kind {
+	case change.Null:
+		return "NULL", nil
+	case change.Int:
+		return strconv.FormatInt(v.Int64(), 10), nil
+	case change.Uint:
+		return strconv.FormatUint(v.Num, 10), nil
+	case change.Float32, change.Float64:
+		return strconv.FormatFloat(v.Float(), 'e', -1, 64), nil
+	case change.Decimal:
+		return string(v.Data), nil
+	case change.Date:
+		return "'" + string(appendDate(nil, v.Int64())) + "'", nil
+	case change.Time:
+		return "'" + string(appendTime(nil, v.Int64())) + "'", nil
+	case change.Timestamp, change.TimestampTZ:
+		return "'" + string(appendTimestamp(nil, v.Int64())) + "'", nil
+	case change.UUID:
+		return "'" + formatUUID([16]byte(v.Data)) + "'", nil
+	case change.Bytes:
+		charset := ""
+		if c.Charset != "" && c.Charset != "binary" { // text that is not valid in its charset
+			charset = "_" + c.Charset + " "
+		}
+		return charset + "X'" + hex.EncodeToString(v.Data) + "'", nil
+	case change.Text:
+		return textLiteral(c, string(v.Data))
+	}
+	return "", fmt.Errorf("a value of kind %s is no constant of SQL", v.Kind)
+}
+
+func textLiteral(c *binlog.Column, text string) (string, error) {
+	switch c.Base {
+	case "bit":
+		return "b'" + text + "'", nil
+	case "enum":
+		return strconv.Itoa(slices.Index(c.Labels, text) + 1), nil // 0 is the empty label of a value that was not valid
+	case "set":
+		var bits uint64
+		for i, label := range c.Labels {
+			if slices.Contains(strings.Split(text, ","), label) {
+				bits |= 1 << i
+			}
+		}
+		return strconv.FormatUint(bits, 10), nil
+	case "date", "datetime", "timestamp", "time", "inet4", "inet6", "uuid":
+		return quoted(text), nil
+	}
+	if c.Charset == "" {
+		return "", errors.New("it has no charset")
+	}
+	return "_utf8mb4 X'" + hex.EncodeToString([]byte(text)) + "'", nil
+}
+
+// registry gives out the versions of tables, for the stream and the scanner alike: the same structure as the newest one
+// is the same *Table.
+type registry struct {
+	mu     sync.Mutex
+	newest map[change.TableName]*relation
+}
+
+// relation returns the relation of a table if that is the newest version of it, else nil.
+func (g *registry) relation(t *change.Table) *relation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if r := g.newest[t.Name]; r != nil && r.table == t {
+		return r
+	}
+	return nil
+}
+
+// named returns the newest version of a table, nil if none was seen.
+func (g *registry) named(name change.TableName) *relation {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.newest[name]
+}
+
+// inDatabase returns the tables of a database that were seen, by name.
+func (g *registry) inDatabase(database string) []tableRef {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var found []tableRef
+	for name := range g.newest {
+		if name.Database == database {
+			found = append(found, tableRef{name.Database, name.Table})
+		}
+	}
+	slices.SortFunc(found, func(a, b tableRef) int { return strings.Compare(a.Table, b.Table) })
+	return found
+}
+
+// publish replaces r's table by the newest version if that has the same structure, and else makes it the newest.
+func (g *registry) publish(r *relation) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if last := g.newest[r.table.Name]; last != nil {
+		r.table.Version = last.table.Version
+		if reflect.DeepEqual(last.table, r.table) {
+			r.table = last.table
+			g.newest[r.table.Name] = r // the plan of the newest, should columns that are not captured have changed
+			return
+		}
+	}
+	r.table.Version++
+	g.newest[r.table.Name] = r
+}

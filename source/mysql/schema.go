@@ -1,0 +1,200 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source/mysql/binlog"
+)
+
+// relate returns the relation of a table map: one for each structure that rows come in.
+func (s *stream) relate(ctx context.Context, m *binlog.TableMap) (*relation, error) {
+	if r := s.relations[m]; r != nil {
+		return r, nil
+	}
+	if len(s.relations) >= maxRelations {
+		clear(s.relations) // most are of maps that don't come again
+	}
+	r := &relation{}
+	if s.src.settings.captures(m.Schema, m.Table) {
+		var err error
+		if r, err = s.bind(ctx, m); err != nil {
+			return nil, err
+		}
+	}
+	s.relations[m] = r
+	return r, nil
+}
+
+// maxRelations bounds how many structures are remembered.
+const maxRelations = 4096
+
+// bind makes the relation of a captured table's map. The columns are those of the map where the server logs them, else
+// those of the catalog, if they can be the same.
+func (s *stream) bind(ctx context.Context, m *binlog.TableMap) (*relation, error) {
+	name := tableRef{m.Schema, m.Table}
+	for fresh := false; ; fresh = true {
+		d, err := s.describe(ctx, name, fresh)
+		if err != nil {
+			return nil, err
+		}
+		r, err := s.bindTo(m, name, d)
+		var mismatch *binlog.Mismatch
+		switch {
+		case errors.As(err, &mismatch) && !fresh:
+			continue // the catalog was asked before the table changed
+		case errors.As(err, &mismatch):
+			return s.inconsistent(name, mismatch)
+		case err != nil:
+			return nil, err
+		}
+		s.src.tables.publish(r)
+		return r, nil
+	}
+}
+
+func (s *stream) bindTo(m *binlog.TableMap, name tableRef, d *detail) (*relation, error) {
+	var columns []binlog.Column
+	var primary []string
+	switch {
+	case m.Full():
+		var err error
+		if columns, err = m.Columns(); err != nil {
+			return nil, err
+		}
+		primary = primaryKey(m, columns)
+		if d != nil {
+			m.Refine(columns, d.columns)
+		}
+	case d == nil:
+		return nil, &binlog.Mismatch{Schema: m.Schema, Table: m.Table, Reason: "the table is not there any more, and the binary log has no names of columns"}
+	default:
+		columns = d.columns
+	}
+	r, err := s.src.newRelation(name, columns, primary, d)
+	if err != nil {
+		return nil, err
+	}
+	r.layout, err = binlog.NewLayout(&s.charsets, m, columns, r.target)
+	return r, err
+}
+
+// inconsistent is what becomes of a table whose structure at that time is not known: its rows are left out only where the
+// configuration says so. (Invariant 7)
+func (s *stream) inconsistent(name tableRef, why error) (*relation, error) {
+	switch s.src.settings.Inconsistent {
+	case "skip":
+		return &relation{}, nil
+	case "warn":
+		s.src.log.Warn("rows are left out: the table's structure at that time is not known", "table", name.String(), "file", s.file, "pos", s.at, "err", why)
+		return &relation{}, nil
+	}
+	return nil, fault.Permanentf("SCHEMA_MISMATCH", "run SET GLOBAL binlog_row_metadata = 'FULL' (MySQL 8, MariaDB 10.5 and later), and reset the connector's "+
+		"offsets to take a new snapshot, or exclude the table", "%s at %d: %w", s.file, s.at, why)
+}
+
+// describe returns what the catalog says of a table, asking it if it was not asked since the table changed, or if fresh.
+func (s *stream) describe(ctx context.Context, name tableRef, fresh bool) (*detail, error) {
+	if d, ok := s.details[name]; ok && !fresh {
+		return d, nil
+	}
+	var d *detail
+	err := s.src.control.do(ctx, func(c *conn) (err error) {
+		d, err = describe(c, s.src.flavor, name.Database, name.Table)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("structure of %s: %w", name, err)
+	}
+	s.details[name] = d
+	return d, nil
+}
+
+// statement handles a statement that is not about transactions.
+func (s *stream) statement(ctx context.Context, b *change.Batch, st statement, text []byte) error {
+	if st.verb == verbWrite || s.ev.Query.Load {
+		return s.written(st)
+	}
+	if s.src.flavor == mariadb && s.tx.alter != binlog.NoAlterPhase && s.tx.alter != binlog.AlterCommit {
+		return nil // logged in two phases: it takes effect at its commit
+	}
+	if !st.verb.ddl() {
+		return nil
+	}
+	s.forget(st)
+	if s.pos.inside() {
+		s.tx.ordinal += uint32(len(st.emptied(&s.src.tables))) // the rows that follow it were begun before the resume
+		return nil
+	}
+	for _, name := range st.emptied(&s.src.tables) {
+		if s.src.settings.captures(name.Database, name.Table) {
+			s.truncate(b, name)
+		}
+		s.tx.ordinal++
+	}
+	return s.schemaChange(ctx, b, st, text)
+}
+
+// emptied returns the tables that are empty or gone after the statement.
+func (st *statement) emptied(known *registry) []tableRef {
+	switch st.verb {
+	case verbTruncate, verbDrop, verbReplace:
+		return st.tables
+	case verbDropDatabase:
+		return known.inDatabase(st.tables[0].Database)
+	case verbRename: // pairs of from and to: a name that no other table takes is gone
+		var gone []tableRef
+		for i := 0; i+1 < len(st.tables); i += 2 {
+			taken := false
+			for k := 1; k < len(st.tables); k += 2 {
+				taken = taken || st.tables[k] == st.tables[i]
+			}
+			if !taken {
+				gone = append(gone, st.tables[i])
+			}
+		}
+		return gone
+	}
+	return nil
+}
+
+// written is a change in statement format: of a captured table it is one that we can't see.
+func (s *stream) written(st statement) error {
+	for _, name := range st.names {
+		if s.src.settings.captures(name.Database, name.Table) {
+			return fault.Permanentf("NON_ROW_DML", "run SET GLOBAL binlog_format = 'ROW', have sessions not set it otherwise, and reset the connector's offsets "+
+				"to take a new snapshot", "a session changed %s in statement format: %s at %d has the statement and not the rows", name, s.file, s.at)
+		}
+	}
+	return nil
+}
+
+// forget drops what is known of the tables that a statement changes.
+func (s *stream) forget(st statement) {
+	for _, name := range st.tables {
+		delete(s.details, name)
+	}
+	if st.verb == verbDropDatabase || st.verb == verbDatabase {
+		clear(s.details)
+	}
+}
+
+// truncate tells that a table is empty.
+func (s *stream) truncate(b *change.Batch, name tableRef) {
+	r := s.src.tables.named(change.TableName{Database: name.Database, Table: name.Table})
+	if r == nil { // nothing of it was seen in this run, and it may be gone: what remains is its name
+		topic := s.src.settings.topic(name.Database, name.Table)
+		r = &relation{topic: topic, table: &change.Table{Name: change.TableName{Database: name.Database, Table: name.Table},
+			Origin: s.src.origin, Topic: topic, Version: 1}}
+	}
+	if s.tx.info == nil {
+		s.tx.info = &change.Binlog{File: s.file, GTID: s.tx.gtid, ServerID: s.tx.serverID, Thread: uint64(s.ev.Query.Thread)}
+	}
+	e := b.Add()
+	e.Table, e.Op, e.Topic = r.table, change.OpTruncate, r.topic
+	e.Txn, e.Ordinal, e.LSN = s.tx.number, s.tx.ordinal, s.at-uint64(s.ev.Header.Size)
+	e.Commit, e.Seen, e.Binlog = s.tx.commit, s.seen, s.tx.info
+}

@@ -1,0 +1,356 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source"
+	"github.com/tailrace/tailrace/source/mysql/binlog"
+)
+
+// stream turns the events that the pump queues into those of package change. All fields but the atomic ones belong to the
+// goroutine that calls Read.
+type stream struct {
+	src    *Source
+	queue  *queue
+	pump   *pump
+	thread uint32 // the dump's connection on the server
+
+	seg *segment
+	off int
+	dec binlog.Decoder
+	ev  binlog.Event
+
+	unpack  binlog.Unpacker // of a compressed transaction
+	packed  bool            // its events are being read
+	inRows  bool            // rows of ev are left
+	current *relation       // of those rows
+
+	charsets  binlog.Charsets
+	relations map[*binlog.TableMap]*relation
+	details   map[tableRef]*detail // what the catalog said, until a statement changes the table
+	trial     change.Batch         // holds rows that were delivered before the resume
+	key       [2][]byte            // scratch for key tuples: old, new
+
+	set      gtidSet // what pos.GTIDs says, nil where the server has no GTIDs
+	file     string  // the file that is read, and the place in it: where the event that was decoded last ends
+	at       uint64
+	pos      position // after the last event that was read
+	dirty    bool     // pos.GTIDs is older than set
+	fresh    bool     // the first position is to be reported at once
+	reported coordinate
+	quiet    time.Time // since when nothing was reported
+	seen     int64     // time of the last take, microseconds
+	timer    *time.Timer
+	tx       transaction
+
+	delivered atomic.Uint64 // the coordinate up to which events were given to the reader, for gauges
+	closed    atomic.Bool
+	err       error // why the stream is finished
+}
+
+// A transaction is the one that is open.
+type transaction struct {
+	open       bool
+	begun      bool     // statements in it do not end it: BEGIN was seen, or on MariaDB it is not a standalone one
+	skip       bool     // its rows are not for us
+	xa         bool     // it ends prepared, not committed
+	number     uint64   // see numbers; where it can't be one of them, the place where the transaction begins
+	sid        [16]byte // MySQL
+	tag        []byte
+	gno        int64
+	maria      mariaGTID
+	alter      binlog.AlterPhase
+	events     uint32 // row events that were read
+	rows       uint32 // rows of the current one that were read
+	ordinal    uint32 // events of change that were made or passed over
+	commit     int64  // when it was committed, microseconds since the Unix epoch
+	serverID   uint32
+	query      []byte         // the statement behind the rows that follow
+	info       *change.Binlog // of the events that are made now; nil: to be made
+	gtid       string
+	thread     uint64
+	identified bool // it has a GTID
+}
+
+var (
+	_ source.Stream   = (*stream)(nil)
+	_ source.Prompter = (*stream)(nil)
+)
+
+func newStream(s *Source, c *conn, p position, set gtidSet, fresh bool) *stream {
+	q := newQueue()
+	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
+		set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), timer: time.NewTimer(time.Hour)}
+	st.reported = p.coordinate()
+	st.deliver()
+	st.pump = startPump(c, q)
+	return st
+}
+
+// Read implements source.Stream. A batch ends at the end of a transaction unless it is full or the connection broke.
+// Without events it returns when the position has moved for some seconds, or when it was prompted.
+func (s *stream) Read(ctx context.Context, b *change.Batch) error {
+	if s.err != nil {
+		return s.err
+	}
+	b.Origin = s.src.settings.Prefix
+	if s.fresh {
+		s.fresh = false
+		return s.finish(b)
+	}
+	for {
+		prompted := s.queue.answer()
+		full, err := s.drain(ctx, b)
+		if err != nil {
+			return s.fail(ctx, err)
+		}
+		broken := s.queue.failure()
+		switch {
+		case full, len(b.Events) > 0 && (!s.tx.open || broken != nil), prompted:
+			return s.finish(b)
+		case broken != nil:
+			if s.more() {
+				continue // it came between the drain and the failure
+			}
+			return s.fail(ctx, broken)
+		case len(b.Events) == 0 && s.pos.coordinate() != s.reported && time.Since(s.quiet) >= s.src.idle:
+			return s.finish(b)
+		}
+		if err := s.wait(ctx); err != nil {
+			s.err = err
+			return err
+		}
+	}
+}
+
+// finish ends a batch with the position after it.
+func (s *stream) finish(b *change.Batch) error {
+	if s.dirty {
+		s.pos.GTIDs, s.dirty = string(s.set.appendText(nil)), false
+	}
+	b.Resume = s.pos.encode()
+	s.reported, s.quiet = s.pos.coordinate(), time.Now()
+	s.deliver()
+	return nil
+}
+
+func (s *stream) deliver() {
+	s.delivered.Store(uint64(coordinateOf(s.file, s.at)))
+}
+
+// fail ends the stream. The events that are in the batch are dropped with it: they come again after the resume.
+func (s *stream) fail(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		err = dumpError(err)
+	}
+	s.err = err
+	return err
+}
+
+// wait blocks until the queue has something worth reading, or it is time to report the position.
+func (s *stream) wait(ctx context.Context) error {
+	if !s.queue.arm() {
+		return ctx.Err()
+	}
+	pause := s.src.idle - time.Since(s.quiet)
+	if pause <= 0 {
+		pause = s.src.idle
+	}
+	s.timer.Reset(pause)
+	defer s.timer.Stop()
+	select {
+	case <-s.queue.wake:
+		return ctx.Err()
+	case <-s.timer.C:
+	case <-ctx.Done():
+	}
+	s.queue.disarm()
+	return ctx.Err()
+}
+
+// more reports whether there is an unread event, and makes its segment the current one.
+func (s *stream) more() bool {
+	if s.seg == nil || s.off >= len(s.seg.buf) {
+		s.seg, s.off = s.queue.take(s.seg), 0
+		if s.seg != nil {
+			s.seen = s.src.setup.Now().UnixMicro()
+		}
+	}
+	return s.seg != nil
+}
+
+// drain decodes what is queued into b and reports whether b is full.
+func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err error) {
+	for {
+		for s.inRows {
+			if len(b.Events) >= s.src.settings.MaxBatch || b.Size() >= maxBatchBytes {
+				return true, nil
+			}
+			if err := s.row(b); err != nil {
+				return false, err
+			}
+		}
+		switch {
+		case s.packed:
+			err = s.inner(ctx, b)
+		case s.more():
+			var event []byte
+			event, s.off = s.seg.next(s.off)
+			err = s.outer(ctx, b, event)
+		default:
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+}
+
+// outer decodes an event as it stands in the file.
+func (s *stream) outer(ctx context.Context, b *change.Batch, event []byte) error {
+	if err := s.dec.Decode(event, &s.ev); err != nil {
+		return s.explain(err)
+	}
+	h := &s.ev.Header
+	if h.Flags&binlog.FlagArtificial == 0 && s.ev.Kind != binlog.KindHeartbeat {
+		s.at += uint64(h.Size)
+		if h.End != 0 { // the position's low 32 bits: files may be larger
+			if s.at = s.at&^0xFFFFFFFF | uint64(h.End); s.at < uint64(h.Size) {
+				s.at += 1 << 32
+			}
+		}
+	}
+	if err := s.handle(ctx, b); err != nil {
+		return err
+	}
+	if !s.tx.open && h.Flags&binlog.FlagArtificial == 0 && s.ev.Kind != binlog.KindHeartbeat {
+		s.pos.File, s.pos.Pos = s.file, s.at
+	}
+	return nil
+}
+
+// inner decodes the next event of a compressed transaction.
+func (s *stream) inner(ctx context.Context, b *change.Batch) error {
+	event, err := s.unpack.Next()
+	if errors.Is(err, io.EOF) {
+		s.packed = false
+		if !s.tx.open {
+			s.pos.File, s.pos.Pos = s.file, s.at
+		}
+		return nil
+	}
+	if err == nil {
+		err = s.dec.DecodeInner(event, &s.ev)
+	}
+	if err != nil {
+		return s.explain(err)
+	}
+	return s.handle(ctx, b)
+}
+
+// explain says what to do about an event that can't be decoded. What was damaged on its way comes whole the next time, so
+// that is worth a new connection.
+func (s *stream) explain(err error) error {
+	return fmt.Errorf("%s at %d: %w", s.file, s.at, err)
+}
+
+// handle does what a decoded event asks for.
+func (s *stream) handle(ctx context.Context, b *change.Batch) error {
+	e := &s.ev
+	switch e.Kind {
+	case binlog.KindRows:
+		return s.startRows(ctx, b)
+	case binlog.KindTableMap:
+		return nil
+	case binlog.KindGTID, binlog.KindAnonymousGTID:
+		return s.beginMySQL()
+	case binlog.KindMariaGTID:
+		return s.beginMaria()
+	case binlog.KindQuery:
+		return s.query(ctx, b)
+	case binlog.KindXID:
+		return s.commit()
+	case binlog.KindXAPrepare:
+		return s.prepared()
+	case binlog.KindRowsQuery:
+		if s.src.settings.Query {
+			s.tx.query, s.tx.info = append(s.tx.query[:0], e.Statement...), nil
+		}
+		return nil
+	case binlog.KindPayload:
+		s.packed = true
+		return s.unpack.Open(&e.Payload)
+	case binlog.KindRotate:
+		return s.rotate()
+	case binlog.KindHeartbeat:
+		s.heartbeat()
+		return nil
+	case binlog.KindIncident:
+		return fault.Permanentf("INCIDENT", "compare the captured tables with their topics and reset the connector's offsets to take a new snapshot",
+			"the server could not log all changes: incident %d in %s at %d: %s", e.Incident.Number, s.file, s.at, e.Incident.Message)
+	case binlog.KindFormat, binlog.KindGTIDList, binlog.KindPreviousGTIDs, binlog.KindStop, binlog.KindStartEncryption,
+		binlog.KindStatement, binlog.KindIgnored:
+		return nil
+	}
+	return fmt.Errorf("binlog event of kind %d is not expected", e.Kind)
+}
+
+// rotate goes on in another file. The artificial one that starts a dump says where that begins to read, which by GTIDs is
+// before the place that we know: then ours stays as long as the server is the same.
+func (s *stream) rotate() error {
+	r := &s.ev.Rotate
+	if _, ok := fileNumber(string(r.File)); !ok {
+		return fmt.Errorf("the server names its binary log %.200q, which has no number", r.File)
+	}
+	s.file, s.at = string(r.File), r.Position
+	if !s.tx.open && coordinateOf(s.file, s.at) > s.pos.coordinate() {
+		s.pos.File, s.pos.Pos = s.file, s.at
+	}
+	return nil
+}
+
+// heartbeat moves the position to where the server reads, when nothing before that is outstanding.
+func (s *stream) heartbeat() {
+	r := &s.ev.Rotate
+	if s.tx.open || s.pos.inside() || r.Position == 0 || string(r.File) != s.file {
+		return
+	}
+	at := r.Position
+	if s.ev.Header.Type == binlog.TypeHeartbeat { // 32 bits of it
+		at |= s.at &^ 0xFFFFFFFF
+	}
+	if at > s.at {
+		s.at = at
+	}
+	if coordinateOf(s.file, s.at) > s.pos.coordinate() {
+		s.pos.Pos, s.pos.File = s.at, s.file
+	}
+}
+
+// Ack implements source.Stream. The server does not wait for us: it keeps its logs for as long as it was told to.
+func (s *stream) Ack(_ context.Context, p change.Position) error {
+	_, err := parsePosition(p)
+	return err
+}
+
+// Prompt implements source.Prompter: a Read that waits returns.
+func (s *stream) Prompt() { s.queue.prompt() }
+
+func (s *stream) isClosed() bool { return s.closed.Load() }
+
+// Close implements source.Stream.
+func (s *stream) Close() error {
+	if s.closed.Swap(true) {
+		return nil
+	}
+	err := s.pump.close()
+	s.unpack.Close()
+	return err
+}
