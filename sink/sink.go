@@ -7,10 +7,10 @@
 //
 // What a sink must know of events: r, c and u carry the new row in After, in which Absent columns mean "unchanged", so
 // it must merge with what the target holds and never write NULL or a placeholder over it; d carries the key columns in
-// Before; x (a tombstone: all that compaction leaves of a delete) likewise; t empties the table; m and other Raw events
-// are no rows, a sink that stores rows skips them. Event.Version only grows for one key: a write whose version is not
-// above what the target has is old news and success, which makes replay and retry harmless. Several events of one key
-// in one batch take effect in order.
+// Before; x (a tombstone: all that compaction leaves of a delete) likewise; t removes all rows of the table that came from
+// the same partition before it; m and other Raw events are no rows, a sink that stores rows skips them. Event.Version
+// only grows for one key: a write whose version is not above what the target has is old news and success, which makes
+// replay and retry harmless. Several events of one key in one batch take effect in order.
 //
 // Invariants: a nil from Write means durable in the target (as durable as the target makes it); order per key is kept
 // (Invariant 2), also when single items are retried; rows that can never be written come back as [Rejected], everything
@@ -24,6 +24,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tailrace/tailrace/change"
@@ -46,6 +48,17 @@ type Sink interface {
 type Ledger interface {
 	// Committed returns the Resume of the last batch of the origin that was written, nil if there was none.
 	Committed(ctx context.Context, origin string) (change.Position, error)
+}
+
+// Partition returns the number of the partition that a batch comes from: the digits after the last hyphen of its Origin.
+// It is 0 if there are none. Versions of different partitions of a topic can't be compared, and a truncate, which is in every
+// partition, concerns the rows of its own.
+func Partition(origin string) int {
+	n, err := strconv.Atoi(origin[strings.LastIndexByte(origin, '-')+1:])
+	if err != nil {
+		return 0
+	}
+	return n
 }
 
 // A RowError says why one event of a batch can never be written.

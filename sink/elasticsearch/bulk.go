@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/elastic/go-elasticsearch/v8/esapi"
@@ -125,7 +126,7 @@ func (l *lane) build(states []int, old map[int][]byte) int {
 		s, at := &l.k.fold.States[n], len(l.body)
 		l.body = appendAction(l.body, l.k.places[n].index, s.Deleted, l.k.id(n), s.Version)
 		if !s.Deleted {
-			l.body = appendDocument(l.body, s, old[n])
+			l.body = appendDocument(l.body, s, old[n], l.k.partition)
 		}
 		l.items = append(l.items, item{n, at, len(l.body)})
 		if len(l.body) >= l.k.cfg.Bytes {
@@ -222,8 +223,10 @@ func (o *outcome) forGood() bool {
 		return false
 	}
 	switch o.Error.Type {
-	case "index_closed_exception", "index_not_found_exception", "cluster_block_exception", "es_rejected_execution_exception":
+	case "index_closed_exception", "index_not_found_exception", "cluster_block_exception", "es_rejected_execution_exception", "routing_missing_exception":
 		return false
+	case "illegal_argument_exception": // what an alias or a data stream answers to every document
+		return !strings.Contains(o.Error.Reason, "no write index") && !strings.Contains(o.Error.Reason, "op_type of create")
 	}
 	return true
 }
@@ -232,7 +235,10 @@ func (o *outcome) why() error {
 	err := fmt.Errorf("status %d", o.Status)
 	if o.Error != nil {
 		err = fmt.Errorf("%d %w", o.Status, o.Error)
-		if o.Error.Type == "security_exception" {
+		switch {
+		case o.Error.Type == "routing_missing_exception" || o.Error.Type == "illegal_argument_exception" && !o.forGood():
+			err = fault.Permanent("INDEX_REFUSED", "name an index by topic.to.external.resource.mapping that is no data stream, no alias without a write index, and demands no routing", err)
+		case o.Error.Type == "security_exception":
 			err = fault.Permanent("AUTH_FAILED", "give the role the privileges to write the index", err)
 		}
 	}

@@ -29,7 +29,15 @@ type client struct {
 
 func newClient(c *Config) (*client, error) {
 	var urls []*url.URL
-	for _, text := range c.URLs {
+	addresses := c.URLs
+	if c.Cloud != "" {
+		address, err := cloudURL(c.Cloud)
+		if err != nil {
+			return nil, fault.Permanent("CONFIG_INVALID", "correct connection.cloud.id", err)
+		}
+		addresses = []string{address}
+	}
+	for _, text := range addresses {
 		u, err := url.Parse(text)
 		if err != nil {
 			return nil, fault.Permanent("CONFIG_INVALID", "correct connection.url", err)
@@ -38,7 +46,7 @@ func newClient(c *Config) (*client, error) {
 	}
 	secure, err := c.tls()
 	if err != nil {
-		return nil, fault.Permanent("CONFIG_INVALID", "correct connection.ssl.ca", err)
+		return nil, fault.Permanent("CONFIG_INVALID", "correct connection.ssl.ca, connection.ssl.certificate and connection.ssl.key", err)
 	}
 	tr := &http.Transport{
 		Proxy:               http.ProxyFromEnvironment,
@@ -131,12 +139,16 @@ func (c *client) decode(ctx context.Context, r esapi.Request, v any) error {
 
 // greet makes sure that the other side is Elasticsearch and takes the credentials.
 func (c *client) greet(ctx context.Context) error {
-	_, header, err := c.exchange(ctx, esapi.InfoRequest{})
+	text, header, err := c.exchange(ctx, esapi.InfoRequest{})
 	if statusOf(err) == http.StatusForbidden {
 		return nil // known, but not allowed to ask for the version; what it may do will show
 	}
 	if err != nil {
 		return err
+	}
+	if bytes.Contains(text, []byte(`"opensearch"`)) {
+		return fault.Permanentf("NOT_ELASTICSEARCH", "let connection.url name an Elasticsearch cluster, version 7.14 or later",
+			"the server is OpenSearch, which this sink is not tested with and does not write to")
 	}
 	if header.Get("X-Elastic-Product") != "Elasticsearch" {
 		return fault.Permanentf("NOT_ELASTICSEARCH", "let connection.url name an Elasticsearch cluster, version 7.14 or later",

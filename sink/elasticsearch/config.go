@@ -3,6 +3,8 @@ package elasticsearch
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -16,11 +18,14 @@ import (
 
 // Config is the typed configuration of an elasticsearch sink. Names are those of Confluent's connector where it has one.
 type Config struct {
-	URLs     []string        `cfg:"connection.url" required:"true" doc:"One or more addresses of the cluster, http://host:port."`
+	URLs     []string        `cfg:"connection.url" doc:"One or more addresses of the cluster, http://host:port. This or connection.cloud.id is required."`
+	Cloud    string          `cfg:"connection.cloud.id" doc:"The Cloud ID of a deployment of Elastic Cloud, instead of addresses."`
 	Username string          `cfg:"connection.username" doc:"User for basic authentication."`
 	Password config.Password `cfg:"connection.password" doc:"Password for basic authentication."`
 	APIKey   config.Password `cfg:"connection.api.key" doc:"API key, instead of user and password."`
 	CA       string          `cfg:"connection.ssl.ca" doc:"PEM file with the certificates that the cluster's certificate must be signed by; empty: the system's. There is no way to leave it unverified."`
+	Cert     string          `cfg:"connection.ssl.certificate" doc:"PEM file with the certificate that the sink shows to the cluster, and those that it is signed by."`
+	Key      string          `cfg:"connection.ssl.key" doc:"PEM file with the private key of connection.ssl.certificate, not encrypted."`
 	Compress bool            `cfg:"connection.compression" default:"false" doc:"Send requests in gzip."`
 	Timeout  time.Duration   `cfg:"read.timeout.ms" default:"60000" min:"100" max:"3600000" doc:"Milliseconds to wait for the answer to a request."`
 
@@ -77,7 +82,7 @@ func foreigns() []foreign {
 		{"drop.invalid.message", "BOOLEAN", "false", "no row is dropped without a trace: set errors.tolerance=all and errors.deadletterqueue.topic.name"},
 		{"elastic.https.ssl.verification.mode", "STRING", "-", "certificates are always verified: name the signer in connection.ssl.ca"},
 		{"elastic.https.ssl.truststore.location", "STRING", "-", "Java key stores can't be read: export the certificates as PEM and name the file in connection.ssl.ca"},
-		{"elastic.https.ssl.keystore.location", "STRING", "-", "Java key stores can't be read, and client certificates are not supported: use connection.api.key"},
+		{"elastic.https.ssl.keystore.location", "STRING", "-", "Java key stores can't be read: export certificate and key as PEM and name the files in connection.ssl.certificate and connection.ssl.key"},
 		{"proxy.host", "STRING", "-", "proxies are taken from the environment: HTTPS_PROXY, NO_PROXY"},
 		{"type.name", "STRING", "", "document types are gone from Elasticsearch"},
 		{"linger.ms", "LONG", "", "a batch is sent as soon as it is read"},
@@ -127,6 +132,20 @@ func parse(props map[string]string) (*Config, []config.Problem) {
 	for _, text := range c.URLs {
 		checkURL(text, bad)
 	}
+	addressed := strings.TrimSpace(props["connection.url"]) != ""
+	switch {
+	case addressed && c.Cloud != "":
+		bad("connection.cloud.id", "can't be used together with connection.url")
+	case c.Cloud != "" && !config.HasPlaceholder(c.Cloud):
+		if _, err := cloudURL(c.Cloud); err != nil {
+			bad("connection.cloud.id", "%v", err)
+		}
+	case !addressed && c.Cloud == "":
+		bad("connection.url", "is required: the address of the cluster, http://host:port")
+	}
+	if (c.Cert == "") != (c.Key == "") {
+		bad("connection.ssl.certificate", "goes together with connection.ssl.key")
+	}
 	if (c.Username == "") != (c.Password == "") {
 		bad("connection.username", "goes together with connection.password")
 	}
@@ -160,6 +179,25 @@ func checkURL(text string, bad func(key, format string, args ...any)) {
 	}
 }
 
+// cloudURL returns the address that a Cloud ID stands for: name:base64(domain[:port]$elasticsearch$kibana).
+func cloudURL(id string) (string, error) {
+	wrong := errors.New("is not a Cloud ID; copy it from the deployment's page")
+	text, err := base64.StdEncoding.DecodeString(id[strings.LastIndexByte(id, ':')+1:])
+	parts := strings.Split(string(text), "$")
+	if err != nil || len(parts) < 2 || parts[0] == "" || parts[1] == "" {
+		return "", wrong
+	}
+	domain, port, ok := strings.Cut(parts[0], ":")
+	if !ok {
+		port = "443"
+	}
+	address := "https://" + parts[1] + "." + domain + ":" + port
+	if u, err := url.Parse(address); err != nil || u.Hostname() != parts[1]+"."+domain {
+		return "", wrong
+	}
+	return address, nil
+}
+
 // names maps topics to indexes. No two topics share an index: a truncate of one table would empty the other.
 type names map[string]string
 
@@ -187,9 +225,16 @@ func (n *names) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// tls returns the settings of TLS connections. It reads the CA file.
+// tls returns the settings of TLS connections. It reads the files.
 func (c *Config) tls() (*tls.Config, error) {
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("connection.ssl.certificate and connection.ssl.key: %w", err)
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
 	if c.CA == "" {
 		return t, nil
 	}

@@ -2,9 +2,18 @@ package elasticsearch
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/json"
 	"encoding/pem"
 	"log/slog"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +21,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/sink"
@@ -24,7 +34,12 @@ func TestCheck(t *testing.T) {
 		bad   string // the keys that are wrong
 	}{
 		"least":        {map[string]string{}, ""},
-		"no url":       {map[string]string{"connection.url": ""}, ""},
+		"no url":       {map[string]string{"connection.url": ""}, "connection.url"},
+		"cloud":        {map[string]string{"connection.url": "", "connection.cloud.id": "shop:" + base64.StdEncoding.EncodeToString([]byte("eu.example.com:9243$abc$kib"))}, ""},
+		"bad cloud":    {map[string]string{"connection.url": "", "connection.cloud.id": "shop:" + base64.StdEncoding.EncodeToString([]byte("evil.example.com/?$abc$kib"))}, "connection.cloud.id"},
+		"torn cloud":   {map[string]string{"connection.url": "", "connection.cloud.id": "shop:ZXU"}, "connection.cloud.id"},
+		"two places":   {map[string]string{"connection.cloud.id": "shop:" + base64.StdEncoding.EncodeToString([]byte("eu.example.com$abc"))}, "connection.cloud.id"},
+		"half a pair":  {map[string]string{"connection.ssl.key": "/key.pem"}, "connection.ssl.certificate"},
 		"confluent's":  {map[string]string{"key.ignore": "false", "schema.ignore": "true", "write.method": "INSERT", "behavior.on.malformed.documents": "fail", "linger.ms": "10", "flush.timeout.ms": "180000", "type.name": "_doc", "data.stream.type": "NONE"}, ""},
 		"key.ignore":   {map[string]string{"key.ignore": "true"}, "key.ignore"},
 		"data stream":  {map[string]string{"data.stream.type": "logs", "data.stream.dataset": "x"}, "data.stream.dataset data.stream.type"},
@@ -81,6 +96,45 @@ func TestOpen(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("{}")) }))
 		defer srv.Close()
 		if err := try(map[string]string{"connection.url": srv.URL}); fault.Code(err) != "NOT_ELASTICSEARCH" {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("opensearch", func(t *testing.T) {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "application/json")
+			w.Write([]byte(`{"name":"n","version":{"distribution":"opensearch","number":"2.19.1"},"tagline":"The OpenSearch Project"}`))
+		}))
+		defer srv.Close()
+		if err := try(map[string]string{"connection.url": srv.URL}); fault.Code(err) != "NOT_ELASTICSEARCH" || !strings.Contains(err.Error(), "the server is OpenSearch") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("client_certificate", func(t *testing.T) {
+		cert, key := pairOfFiles(t)
+		srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if len(r.TLS.PeerCertificates) != 1 || r.TLS.PeerCertificates[0].Subject.CommonName != "tailrace" {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+			w.Header().Set("X-Elastic-Product", "Elasticsearch")
+		}))
+		srv.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, 0)
+		srv.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert}
+		srv.StartTLS()
+		defer srv.Close()
+		ca := filepath.Join(t.TempDir(), "ca.pem")
+		if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: srv.Certificate().Raw}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		props := map[string]string{"connection.url": srv.URL, "connection.ssl.ca": ca}
+		if err := try(props); err == nil {
+			t.Errorf("the server took a client without a certificate, so the test shows nothing")
+		}
+		props["connection.ssl.certificate"], props["connection.ssl.key"] = cert, key
+		if err := try(props); err != nil {
+			t.Error(err)
+		}
+		props["connection.ssl.key"] = cert
+		if err := try(props); fault.Code(err) != "CONFIG_INVALID" {
 			t.Errorf("error is %v", err)
 		}
 	})
@@ -144,6 +198,89 @@ func TestOpen(t *testing.T) {
 			t.Errorf("error is %v", err)
 		}
 	})
+}
+
+// pairOfFiles makes a certificate of its own signature and its key.
+func pairOfFiles(t *testing.T) (cert, key string) {
+	t.Helper()
+	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	about := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "tailrace"}, NotAfter: time.Now().Add(time.Hour)}
+	signed, err := x509.CreateCertificate(rand.Reader, about, about, &private.PublicKey, private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	secret, err := x509.MarshalPKCS8PrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(t.TempDir(), "cert.pem"), filepath.Join(t.TempDir(), "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: signed}, key: {Type: "PRIVATE KEY", Bytes: secret}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+func TestCloudID(t *testing.T) {
+	for id, want := range map[string]string{
+		"shop:" + base64.StdEncoding.EncodeToString([]byte("eu.example.com:9243$abc$kib")): "https://abc.eu.example.com:9243",
+		base64.StdEncoding.EncodeToString([]byte("eu.example.com$abc")):                    "https://abc.eu.example.com:443",
+	} {
+		if got, err := cloudURL(id); err != nil || got != want {
+			t.Errorf("%s stands for %s, %v; want %s", id, got, err, want)
+		}
+	}
+}
+
+// TestUnfitIndexes: an index, alias or data stream that can't be kept equal to a table ends in an error that names the remedy;
+// no row becomes a dead letter for it.
+func TestUnfitIndexes(t *testing.T) {
+	const topic = "shop.public.t"
+	try := func(f *fake, props map[string]string) error {
+		h, tb := pairs()
+		h.Create(tb, sinktest.Int(1), sinktest.Int(1))
+		return write(t, f.open(props), h.Take())
+	}
+	other := func(name string) *fakeIndex {
+		return &fakeIndex{mappings: fakeMappings{Properties: map[string]json.RawMessage{}}, docs: map[string]*fakeDoc{}, name: name}
+	}
+	t.Run("refused_by_a_template", func(t *testing.T) {
+		f := newFake(t)
+		f.template = "cannot create index with name [shop.public.t], because it matches with template [shop] that creates data streams only"
+		if err := try(f, nil); fault.Code(err) != "INDEX_REFUSED" || !strings.Contains(err.Error(), "data streams only") {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("data_stream", func(t *testing.T) {
+		f := newFake(t)
+		f.indexes[topic] = other(".ds-shop.public.t-2026.01.01-000001")
+		if err := try(f, nil); fault.Code(err) != "DATA_STREAM" {
+			t.Errorf("error is %v", err)
+		}
+	})
+	t.Run("alias_of_several", func(t *testing.T) {
+		f := newFake(t)
+		f.indexes[topic] = other("shop-000001,shop-000002")
+		if err := try(f, nil); fault.Code(err) != "INDEX_SEVERAL" {
+			t.Errorf("error is %v", err)
+		}
+	})
+	for kind, why := range map[string]string{
+		"routing_missing_exception":  "routing is required for [shop.public.t]/[1]",
+		"illegal_argument_exception": "no write index is defined for alias [shop.public.t]",
+	} {
+		t.Run(kind, func(t *testing.T) {
+			f := newFake(t)
+			f.why, f.item = why, func(string) (int, string) { return 400, kind }
+			if err := try(f, map[string]string{"schema.ignore": "true"}); fault.Code(err) != "INDEX_REFUSED" {
+				t.Errorf("error is %v", err)
+			}
+		})
+	}
 }
 
 // TestIndexes: what the sink does to indexes, its own and others.

@@ -12,7 +12,9 @@
 // Elasticsearch's update knows no external versions. An index that is not there is made with a mapping of the table's types
 // that refuses no value: what the mapping cannot index stays in the document. Columns that come later are added to the
 // mapping; a field keeps the type it has. An index that somebody else made keeps its mapping, and rows that contradict it
-// are rejected. A truncate deletes, by a scan, every document older than itself.
+// are rejected; data streams and aliases of several indexes are refused. A truncate is in every partition of its topic and
+// deletes, by a scan, every document of its own partition older than itself: documents of all partitions but the first say in
+// a field _tailrace_partition where they came from.
 //
 // Invariants: order per document (Invariant 2); a nil from Write means that every document was accepted or was old news;
 // what is refused for now (429, 5xx, blocks) is sent again alone, with backoff and jitter; an event is rejected only if

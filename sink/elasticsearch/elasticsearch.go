@@ -22,6 +22,8 @@ type Sink struct {
 	jitter  func() float64    // in [0,1)
 	indexes map[string]*index // by topic
 
+	partition int // that the batch comes from
+
 	// The rows of the batch that is being written, up to the next truncate: one state for each document.
 	fold   sink.Fold
 	places []place // of the fold's states
@@ -75,6 +77,7 @@ func (k *Sink) Write(ctx context.Context, b *change.Batch) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	k.partition = sink.Partition(b.Origin)
 	var rejected sink.Rejected
 	from := 0
 	for i := range b.Events {
@@ -144,7 +147,7 @@ func (k *Sink) take(ctx context.Context, i int, e *change.Event, rejected *sink.
 	case e.Op != change.OpRead && e.Op != change.OpCreate && e.Op != change.OpUpdate:
 		return fault.Permanentf("EVENT_UNKNOWN", "upgrade Tailrace", "event with op %q", e.Op)
 	}
-	if why := unfit(e, row); why != nil {
+	if why := misfit(e, row); why != nil {
 		*rejected = append(*rejected, sink.RowError{Index: i, Err: why})
 		return nil
 	}
@@ -164,7 +167,7 @@ func (k *Sink) take(ctx context.Context, i int, e *change.Event, rejected *sink.
 	return nil
 }
 
-func unfit(e *change.Event, row change.Row) error {
+func misfit(e *change.Event, row change.Row) error {
 	switch {
 	case e.Table == nil || e.Key == nil || len(e.Table.Key) == 0:
 		name := e.Topic

@@ -104,10 +104,19 @@ func appendAction(dst []byte, x *index, deleted bool, id []byte, version uint64)
 }
 
 // appendDocument appends the row as one line. Absent columns are taken from old, the JSON object that is there now; an
-// empty old has none.
-func appendDocument(dst []byte, s *sink.State, old []byte) []byte {
+// empty old has none. The partition is added if it is not the first.
+func appendDocument(dst []byte, s *sink.State, old []byte, partition int) []byte {
+	dst = appendRow(dst, s, old)
+	if partition > 0 {
+		dst = append(dst[:len(dst)-1], `,"`+partitionField+`":`...)
+		dst = append(strconv.AppendInt(dst, int64(partition), 10), '}')
+	}
+	return append(dst, '\n')
+}
+
+func appendRow(dst []byte, s *sink.State, old []byte) []byte {
 	if s.Row.Complete() || len(old) == 0 {
-		return append(jsontext.AppendRow(dst, s.Table, s.Row), '\n')
+		return jsontext.AppendRow(dst, s.Table, s.Row)
 	}
 	dst = append(dst, '{')
 	comma := false
@@ -130,7 +139,7 @@ func appendDocument(dst []byte, s *sink.State, old []byte) []byte {
 			dst = jsontext.AppendValue(dst, c, s.Row[i])
 		}
 	}
-	return append(dst, "}\n"...)
+	return append(dst, '}')
 }
 
 // appendLine appends JSON text without line breaks, which can only stand between its tokens.

@@ -114,10 +114,10 @@ func TestDocument(t *testing.T) {
 	tb := sinktest.Table("t", 1, []string{"id"}, sinktest.Column("id", "int8"), sinktest.Column("a", "text"), sinktest.Column("b", "json"), sinktest.Column("gone", "text"))
 	s := &sink.State{Table: tb, Row: change.Row{sinktest.Int(1), sinktest.Text("new"), {}, {}}}
 	old := []byte("{\"id\":1,\"a\":\"old\",\"b\":{\"n\":\n1.0},\"foreign\":3}")
-	if got := string(appendDocument(nil, s, old)); got != "{\"id\":1,\"a\":\"new\",\"b\":{\"n\": 1.0}}\n" {
+	if got := string(appendDocument(nil, s, old, 0)); got != "{\"id\":1,\"a\":\"new\",\"b\":{\"n\": 1.0}}\n" {
 		t.Errorf("document is %q", got)
 	}
-	if got := string(appendDocument(nil, s, nil)); got != "{\"id\":1,\"a\":\"new\"}\n" {
+	if got := string(appendDocument(nil, s, nil, 7)); got != "{\"id\":1,\"a\":\"new\",\"_tailrace_partition\":7}\n" {
 		t.Errorf("document is %q", got)
 	}
 }

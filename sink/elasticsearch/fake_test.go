@@ -3,12 +3,14 @@ package elasticsearch
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -40,11 +42,14 @@ type fake struct {
 	barrier  func()                        // called while a bulk request is in flight, without the lock
 	lose     int                           // answers of bulk requests to lose after they were applied
 	hang     chan struct{}                 // requests wait until it is closed
+	why      string                        // reason of refused items; empty: some
+	template string                        // why no index can be made
 	tooLarge int                           // 413 for bulk requests of more bytes
 }
 
 type fakeIndex struct {
 	settings map[string]json.RawMessage
+	name     string // the indexes that it is an alias of, with commas; empty: none
 	mappings fakeMappings
 	docs     map[string]*fakeDoc
 }
@@ -142,7 +147,11 @@ func (f *fake) route(r *http.Request, body []byte) (int, string) {
 		f.forget(x)
 		return 200, `{}`
 	case verb == "_mapping" && r.Method == http.MethodGet:
-		m, err := json.Marshal(map[string]map[string]fakeMappings{name: {"mappings": x.mappings}})
+		all := map[string]map[string]fakeMappings{}
+		for part := range strings.SplitSeq(cmp.Or(x.name, name), ",") {
+			all[part] = map[string]fakeMappings{"mappings": x.mappings}
+		}
+		m, err := json.Marshal(all)
 		if err != nil {
 			f.t.Error(err)
 		}
@@ -151,8 +160,12 @@ func (f *fake) route(r *http.Request, body []byte) (int, string) {
 		return f.putMapping(x, body)
 	case verb == "_search":
 		ids := []string{}
+		only := func(*fakeDoc) bool { return true }
+		if m := regexp.MustCompile(`"(term|exists)":\{("field":)?"(\w+)"(:(\d+))?`).FindSubmatch(body); m != nil {
+			only = func(d *fakeDoc) bool { return string(member(d.source, string(m[3]))) == string(m[5]) }
+		}
 		for id, d := range x.docs {
-			if d.source != nil {
+			if d.source != nil && only(d) {
 				ids = append(ids, id)
 			}
 		}
@@ -172,6 +185,9 @@ func (f *fake) create(name string, body []byte) (int, string) {
 	}
 	if name != strings.ToLower(name) || strings.ContainsAny(name, `\/*?"<>| ,#:`) || len(name) > 255 {
 		return 400, fakeError(400, "invalid_index_name_exception", name)
+	}
+	if f.template != "" {
+		return 400, fakeError(400, "illegal_argument_exception", f.template)
 	}
 	if f.indexes[name] != nil {
 		return 400, fakeError(400, "resource_already_exists_exception", name)
@@ -333,7 +349,7 @@ func (f *fake) applyAll(actions []fakeAction) string {
 		one := fmt.Sprintf(`{%q:{"status":%d}}`, a.op, status)
 		if kind != "" {
 			errors = true
-			one = fmt.Sprintf(`{%q:{"status":%d,"error":{"type":%q,"reason":"because","caused_by":{"type":"x","reason":"of that"}}}}`, a.op, status, kind)
+			one = fmt.Sprintf(`{%q:{"status":%d,"error":{"type":%q,"reason":%q,"caused_by":{"type":"x","reason":"of that"}}}}`, a.op, status, kind, cmp.Or(f.why, "because"))
 		}
 		out = append(out, one)
 	}

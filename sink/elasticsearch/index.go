@@ -29,7 +29,16 @@ type index struct {
 	del   []byte        // the line of a delete action up to the id
 	table *change.Table // the version of the table that the mapping has, nil: none
 	ours  bool          // the sink made it and keeps its mapping
+	// marked reports that the mapping has partitionField.
+	marked bool
 }
+
+// partitionField tells which partition of the topic a document came from; documents of the first have no such field. A truncate
+// concerns the documents of its own partition only, and versions of different partitions can't be compared. It can't be left out of
+// _source: a node that has to filter a document writes its numbers anew, as doubles.
+const partitionField = "_tailrace_partition"
+
+const partitionMapping = `"` + partitionField + `":{"type":"integer"}`
 
 func newIndex(name string) *index {
 	quoted := string(jsontext.AppendText(nil, name))
@@ -74,7 +83,7 @@ func (k *Sink) index(ctx context.Context, topic string, t *change.Table) (*index
 		}
 		x = newIndex(name)
 	}
-	if x.table == t {
+	if x.table == t && (k.partition == 0 || x.marked || k.cfg.IgnSchema) {
 		return x, nil
 	}
 	if !k.cfg.IgnSchema {
@@ -91,25 +100,57 @@ func (k *Sink) index(ctx context.Context, topic string, t *change.Table) (*index
 // that somebody else made is theirs.
 func (k *Sink) prepare(ctx context.Context, x *index, topic string, t *change.Table) error {
 	if x.table != nil && !x.ours {
-		return nil
+		return k.mark(ctx, x)
 	}
 	if x.table == nil {
 		_, err := k.client.do(ctx, esapi.IndicesCreateRequest{Index: x.name, Body: bytes.NewReader(k.creation(topic, t))})
 		if err == nil {
-			x.ours = true
+			x.ours, x.marked = true, true
 			return nil
 		}
-		if r := statusOf(err); r != http.StatusBadRequest || !exists(err) {
-			return err
+		if !exists(err) {
+			return unfit(err, "correct index.settings or the template that matches the index, or name another index by topic.to.external.resource.mapping")
 		}
 	}
 	mapped, ours, err := k.mapping(ctx, x, topic)
-	if err != nil || !ours {
+	if err != nil {
 		return err
+	}
+	_, x.marked = mapped[partitionField]
+	if !ours {
+		return k.mark(ctx, x)
 	}
 	x.ours = true
 	if body := k.properties(t, mapped); body != nil {
-		_, err = k.client.do(ctx, esapi.IndicesPutMappingRequest{Index: []string{x.name}, Body: bytes.NewReader(body)})
+		if err := k.putMapping(ctx, x, body); err != nil {
+			return err
+		}
+	}
+	x.marked = true
+	return nil
+}
+
+// mark maps the partition field in an index that somebody else made, once documents of a second partition come.
+func (k *Sink) mark(ctx context.Context, x *index) error {
+	if k.partition == 0 || x.marked {
+		return nil
+	}
+	if err := k.putMapping(ctx, x, []byte(`{"properties":{`+partitionMapping+`}}`)); err != nil {
+		return err
+	}
+	x.marked = true
+	return nil
+}
+
+func (k *Sink) putMapping(ctx context.Context, x *index, body []byte) error {
+	_, err := k.client.do(ctx, esapi.IndicesPutMappingRequest{Index: []string{x.name}, Body: bytes.NewReader(body)})
+	return unfit(err, "raise the index's limit (index.mapping.total_fields.limit), leave columns out with column.exclude.list, or write into a new index")
+}
+
+// unfit makes a refusal that no retry cures to one that says so.
+func unfit(err error, remedy string) error {
+	if statusOf(err) == http.StatusBadRequest {
+		return fault.Permanent("INDEX_REFUSED", remedy, err)
 	}
 	return err
 }
@@ -120,7 +161,8 @@ func exists(err error) bool {
 	return strings.Contains(text, "resource_already_exists_exception") || strings.Contains(text, "already exists as")
 }
 
-// mapping returns the fields that an index has, and whether the sink made it.
+// mapping returns the fields that an index has, and whether the sink made it. It refuses what can't be kept equal to a table: a
+// data stream, and an alias of several indexes, where a row would be in one and its change in the next.
 func (k *Sink) mapping(ctx context.Context, x *index, topic string) (map[string]json.RawMessage, bool, error) {
 	var got map[string]struct {
 		Mappings struct {
@@ -133,10 +175,18 @@ func (k *Sink) mapping(ctx context.Context, x *index, topic string) (map[string]
 	if err := k.client.decode(ctx, esapi.IndicesGetMappingRequest{Index: []string{x.name}}, &got); err != nil {
 		return nil, false, err
 	}
-	for _, g := range got {
+	if len(got) > 1 {
+		return nil, false, fault.Permanentf("INDEX_SEVERAL", "name one index by topic.to.external.resource.mapping, and let no rollover (ILM) touch it",
+			"%s is an alias of %d indexes: a change of a row would be written beside its older version", x.name, len(got))
+	}
+	for name, g := range got {
+		if strings.HasPrefix(name, ".ds-") {
+			return nil, false, fault.Permanentf("DATA_STREAM", "name an index by topic.to.external.resource.mapping",
+				"%s is a data stream, which takes no updates or deletes", x.name)
+		}
 		switch made := g.Mappings.Meta.Topic; {
-		case made == "" || len(got) > 1:
-			return nil, false, nil
+		case made == "":
+			return g.Mappings.Properties, false, nil
 		case made != topic:
 			return nil, false, fault.Permanentf("INDEX_CONFLICT", "give one of the topics another index by topic.to.external.resource.mapping",
 				"the index holds the topic %s; %s would mix its rows with those", made, topic)
@@ -177,6 +227,13 @@ func (k *Sink) properties(t *change.Table, mapped map[string]json.RawMessage) []
 		empty = false
 		dst = append(jsontext.AppendKey(dst, c.Name), k.field(&c.Type)...)
 	}
+	if _, ok := mapped[partitionField]; !ok {
+		if !empty {
+			dst = append(dst, ',')
+		}
+		empty = false
+		dst = append(dst, partitionMapping...)
+	}
 	if empty && mapped != nil {
 		return nil
 	}
@@ -186,6 +243,13 @@ func (k *Sink) properties(t *change.Table, mapped map[string]json.RawMessage) []
 // field is the mapping of a type. Those of our own choice refuse no value: what can't be indexed (a date before Christ, NaN,
 // a number of 400 digits, an integer beyond 64 bits with sign) is in the document and only not found by a search.
 func (k *Sink) field(t *change.Type) string {
+	const word, kept = `{"type":"keyword","ignore_above":8191}`, `{"type":"keyword","index":false,"doc_values":false}`
+	switch t.Semantic {
+	case change.SemanticEnum, change.SemanticSet, change.SemanticBits, change.SemanticInterval, change.SemanticTimeTZ, change.SemanticLTree, change.SemanticPoint:
+		return word
+	case change.SemanticGeometry, change.SemanticGeography, change.SemanticVector, change.SemanticFloatVector, change.SemanticSparseVector:
+		return kept // nobody searches for their digits
+	}
 	switch t.Kind {
 	case change.Bool:
 		return `{"type":"boolean","ignore_malformed":true}`
@@ -196,9 +260,9 @@ func (k *Sink) field(t *change.Type) string {
 	case change.Date, change.Timestamp, change.TimestampTZ:
 		return `{"type":"date","ignore_malformed":true}`
 	case change.UUID, change.Time:
-		return `{"type":"keyword","ignore_above":8191}`
+		return word
 	case change.Bytes:
-		return `{"type":"keyword","index":false,"doc_values":false}`
+		return kept
 	case change.JSON:
 		return map[string]string{
 			"stored":    `{"type":"object","enabled":false}`,

@@ -29,8 +29,8 @@ type page struct {
 	} `json:"hits"`
 }
 
-// truncate deletes every document of the event's index under the event's version: a document that a later event wrote
-// is newer and stays, which makes a replay harmless.
+// truncate deletes every document of the event's index that came from the event's partition, under the event's version: a
+// document that a later event wrote is newer and stays, which makes a replay harmless.
 func (k *Sink) truncate(ctx context.Context, e *change.Event) error {
 	if k.cfg.Nulls == "ignore" {
 		return nil
@@ -49,7 +49,10 @@ func (k *Sink) truncate(ctx context.Context, e *change.Event) error {
 	}
 	var p page
 	size := scrollPage
-	query := []byte(`{"query":{"match_all":{}},"_source":false,"sort":["_doc"]}`)
+	query := fmt.Appendf(nil, `{"query":{"bool":{"filter":{"term":{%q:%d}}}},"_source":false,"sort":["_doc"]}`, partitionField, k.partition)
+	if k.partition == 0 {
+		query = fmt.Appendf(nil, `{"query":{"bool":{"must_not":{"exists":{"field":%q}}}},"_source":false,"sort":["_doc"]}`, partitionField)
+	}
 	err = k.client.decode(ctx, esapi.SearchRequest{Index: []string{x.name}, Scroll: scrollTime, Size: &size, Body: bytes.NewReader(query)}, &p)
 	if err != nil {
 		return err

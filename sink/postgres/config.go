@@ -2,7 +2,9 @@ package postgres
 
 import (
 	"fmt"
+	"net"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,6 +22,9 @@ type Config struct {
 	User       string          `cfg:"connection.user" doc:"Another name of connection.username."`
 	Password   config.Password `cfg:"connection.password" doc:"The role's password."`
 	Timeout    time.Duration   `cfg:"connection.timeout.ms" default:"10000" min:"100" max:"600000" doc:"Milliseconds to wait for a connection."`
+	Write      time.Duration   `cfg:"write.timeout.ms" default:"300000" min:"100" max:"86400000" doc:"Milliseconds that the target may take for a batch. After them the connection is given up, the server cancels what it is doing, and the batch is written again."`
+	Lock       time.Duration   `cfg:"lock.timeout.ms" default:"30000" min:"0" max:"86400000" doc:"Milliseconds to wait for another session's lock before a batch is rolled back and written again after a pause; 0: as long as write.timeout.ms."`
+	DDL        time.Duration   `cfg:"ddl.timeout.ms" default:"3600000" min:"100" max:"604800000" doc:"Milliseconds that CREATE TABLE and ALTER TABLE may take; widening a column rewrites its table."`
 	Schema     string          `cfg:"schema" default:"public" doc:"Schema of the tables where table.name.format names none. It is made if it is missing."`
 	Collection string          `cfg:"collection.name.format" doc:"Another name of table.name.format."`
 	Format     string          `cfg:"table.name.format" default:"${table}" doc:"Name of a topic's table: ${table} and ${schema} are the last and the second last part of the topic, ${topic} is all of it with _ for dots. A dot in the format separates schema and table."`
@@ -168,12 +173,18 @@ func (c *Config) connection(connector string) (*pgconn.Config, error) {
 	}
 	// What the text forms of values are read by, whatever the role or the database has set.
 	for name, value := range map[string]string{"TimeZone": "UTC", "DateStyle": "ISO, YMD", "IntervalStyle": "postgres",
-		"client_encoding": "UTF8", "lc_monetary": "C", "xmloption": "content", "statement_timeout": "0",
-		"idle_in_transaction_session_timeout": "60000", "default_transaction_isolation": "read committed"} {
+		"client_encoding": "UTF8", "lc_monetary": "C", "xmloption": "content", "default_transaction_isolation": "read committed",
+		// What ends a session whose client is gone or which waits for others, so that its locks don't outlive it.
+		"statement_timeout": millis(c.Write), "lock_timeout": millis(c.Lock), "idle_in_transaction_session_timeout": "60000"} {
 		cfg.RuntimeParams[name] = value
 	}
+	// A server that is gone without a word is noticed after half a minute.
+	cfg.DialFunc = (&net.Dialer{Timeout: c.Timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second,
+		Interval: 5 * time.Second, Count: 4}}).DialContext
 	return cfg, nil
 }
+
+func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // checkName refuses names that the server would cut or cannot hold.
 func checkName(name string) error {

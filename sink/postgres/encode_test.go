@@ -85,11 +85,11 @@ func planned(rows int64) (*Sink, *change.Batch) {
 			h.Update(t, row...)
 		}
 	}
-	s := &Sink{cfg: &Config{MaxRows: 5000, Format: "${table}", Schema: "public"}, targets: map[name]*target{}}
+	s := &Sink{cfg: &Config{MaxRows: 5000, Format: "${table}", Schema: "public"}, targets: map[name]*target{}, topics: map[name]string{}}
 	tg := &target{name: name{"public", "orders"}, columns: map[string]*column{}, layouts: map[*change.Table]*layout{}}
 	l := &layout{target: tg, table: t, key: t.Key, stmts: map[string]*statement{}}
 	for i := range t.Columns {
-		l.cols = append(l.cols, &column{name: t.Columns[i].Name, cast: typeFor(&t.Columns[i].Type, "postgresql")})
+		l.cols = append(l.cols, &column{name: t.Columns[i].Name, cast: typeFor(&t.Columns[i].Type, "postgresql", bare)})
 	}
 	tg.layouts[t] = l
 	s.targets[tg.name] = tg

@@ -450,8 +450,9 @@ func TestNames(t *testing.T) {
 func TestTruncate(t *testing.T) {
 	b := newBench(t, servers.Need(t, "postgres15"))
 	table := items()
-	t.Run("case107_several_partitions_are_refused", func(t *testing.T) {
-		s := b.open(t, nil)
+	t.Run("case107_partitions_that_are_not_told_apart_are_refused", func(t *testing.T) {
+		exec(t, b.conn, "CREATE TABLE items (id bigint PRIMARY KEY, name text, n bigint, big text)")
+		s := b.open(t, map[string]string{"schema.evolution": "none"})
 		defer s.Close()
 		p0, p1 := sinktest.NewHistory(topic), sinktest.NewHistory(topic)
 		p1.Origin = topic + "-1"
@@ -481,6 +482,108 @@ func TestTruncate(t *testing.T) {
 			t.Errorf("parents are %s, want 2", got)
 		}
 	})
+}
+
+// TestTruncateByTwoTasks: one task has not seen yet that the other has begun to write rows of another partition.
+func TestTruncateByTwoTasks(t *testing.T) {
+	b := newBench(t, servers.Need(t, "postgres15"))
+	table := items()
+	first, second := b.open(t, nil), b.open(t, nil)
+	defer first.Close()
+	defer second.Close()
+	p0, p1 := sinktest.NewHistory(topic), sinktest.NewHistory(topic)
+	p1.Origin = topic + "-1"
+	put(p0, table, 2, "first generation")
+	write(t, first, p0.Take())
+	s := first.(*Sink)
+	sql, err := s.truncateSQL(t.Context(), p0.Origin, s.targets[name{b.schema, "items"}])
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(p1, table, 1, "of the other task")
+	write(t, second, p1.Take())
+	if err := s.exec(t.Context(), sql); !collided(err) {
+		t.Errorf("the statement that would remove the other task's row gives %v, want a serialization failure", err)
+	}
+	p0.Truncate(table)
+	put(p0, table, 4, "second generation")
+	write(t, first, p0.Take())
+	if got := b.text("SELECT string_agg(id || coalesce(_tailrace_partition, 0)::text, ' ' ORDER BY id) FROM items"); got != "11 40" {
+		t.Errorf("rows and partitions are %s, want 11 40", got)
+	}
+}
+
+// TestTimeouts: neither a target that does not answer nor somebody's lock holds a write for ever; what comes back is an error to
+// be tried again, and after it everything is well.
+func TestTimeouts(t *testing.T) {
+	b := newBench(t, servers.Need(t, "postgres15"))
+	table, h := items(), sinktest.NewHistory(topic)
+	put(h, table, 1, "a")
+	s := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "300", "lock.timeout.ms": "100"})
+	defer s.Close()
+	write(t, s, h.Take())
+	fails := func(t *testing.T, code string) {
+		put(h, table, int64(h.Len()+1), code)
+		err := s.Write(t.Context(), h.Slice(h.Len()-1, h.Len()))
+		if err == nil || fault.IsPermanent(err) || !strings.Contains(err.Error(), code) {
+			t.Errorf("Write returned %v, want an error with %q that is tried again", err, code)
+		}
+	}
+	recovers := func(t *testing.T) {
+		t.Helper()
+		write(t, s, h.Take())
+		b.holds(t, h, table)
+	}
+	t.Run("case92_target_hangs", func(t *testing.T) {
+		resume := b.proxy.Hang()
+		fails(t, "no answer within 700ms")
+		resume()
+		recovers(t)
+	})
+	t.Run("case92_lock", func(t *testing.T) {
+		exec(t, b.conn, "BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE")
+		fails(t, "55P03")
+		exec(t, b.conn, "ROLLBACK")
+		recovers(t)
+	})
+	t.Run("case92_statement", func(t *testing.T) {
+		exec(t, b.conn, "CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(60); RETURN NEW; END'; CREATE TRIGGER slow BEFORE INSERT ON items FOR EACH ROW EXECUTE FUNCTION slow()")
+		fails(t, "57014")
+		exec(t, b.conn, "DROP TRIGGER slow ON items")
+		recovers(t)
+	})
+	t.Run("ddl_has_its_own", func(t *testing.T) {
+		exec(t, b.conn, "CREATE FUNCTION slow_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN IF current_schema() = ''"+b.schema+"'' THEN PERFORM pg_sleep(1.2); END IF; END'")
+		exec(t, b.conn, "CREATE EVENT TRIGGER "+b.schema+" ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION slow_ddl()")
+		defer exec(t, b.conn, "DROP EVENT TRIGGER "+b.schema)
+		slow := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "300",
+			"connection.url": b.props["connection.url"] + "&search_path=" + b.schema})
+		defer slow.Close()
+		committed(t, slow, h.Origin)
+		wider := sinktest.Table("items", 2, []string{"id"}, append(slices.Clone(table.Columns), sinktest.Column("more", "int8"))...)
+		h.Create(wider, sinktest.Int(77), sinktest.Text("a"), sinktest.Text("x"), sinktest.Int(5))
+		write(t, slow, h.Take())
+		if got := b.text("SELECT more FROM items WHERE id = 77"); got != "5" {
+			t.Errorf("the new column is %s, want 5", got)
+		}
+	})
+}
+
+// TestTwoTopicsOneTable: two topics must not overwrite each other's rows.
+func TestTwoTopicsOneTable(t *testing.T) {
+	b := newBench(t, servers.Need(t, "postgres15"))
+	s := b.open(t, nil)
+	defer s.Close()
+	one, other := sinktest.NewHistory("shop.a.items"), sinktest.NewHistory("shop.b.items")
+	put(one, items(), 1, "one")
+	put(other, items(), 1, "other")
+	write(t, s, one.Take())
+	if err := s.Write(t.Context(), other.Take()); fault.Code(err) != "TABLE_CONFLICT" {
+		t.Errorf("Write returned %v, want TABLE_CONFLICT", err)
+	}
+	if got := b.text("SELECT name FROM items"); got != "one" {
+		t.Errorf("the row is %s, want one", got)
+	}
 }
 
 // TestNotNull: the target demands columns that an update does not send.

@@ -258,6 +258,21 @@ func (s *Sink) statements(l *layout, mask []byte) (cols []int, stmts []*statemen
 	return cols, stmts
 }
 
+// partitionColumn says which partition of the topic a row came from, NULL for the first. A table has it from the first row of
+// another partition on: a truncate concerns the rows of its own partition only.
+const partitionColumn = "_tailrace_partition"
+
+// partition is the value of that column: one parameter after the columns that are sent.
+func partition(cols []int) string { return fmt.Sprintf("NULLIF($%d::int4, 0)", len(cols)+1) }
+
+// and returns what goes behind a list of the columns that are sent, if the table has a partition column.
+func (l *layout) and(format string, args ...any) string {
+	if !l.target.marked() {
+		return ""
+	}
+	return fmt.Sprintf(format, args...)
+}
+
 // source is the rows that are sent, as FROM has them: u(c0, c1 ...), one text[] for each column.
 func source(cols []int) string {
 	var arrays, names []string
@@ -312,12 +327,18 @@ func upsertSQL(l *layout, cols []int) string {
 		}
 		return fmt.Sprintf("%[1]s = excluded.%[1]s", quote(l.cols[col].name))
 	})
+	if l.target.marked() {
+		if set != "" {
+			set += ", "
+		}
+		set += partitionColumn + " = excluded." + partitionColumn
+	}
 	action := "NOTHING"
 	if set != "" {
 		action = "UPDATE SET " + set
 	}
-	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s ON CONFLICT (%s) DO %s",
-		l.target.name, l.names(cols), l.values(cols), source(cols), l.names(l.key), action)
+	return fmt.Sprintf("INSERT INTO %s (%s%s) OVERRIDING SYSTEM VALUE SELECT %s%s FROM %s ON CONFLICT (%s) DO %s",
+		l.target.name, l.names(cols), l.and(", "+partitionColumn), l.values(cols), l.and(", %s", partition(cols)), source(cols), l.names(l.key), action)
 }
 
 // updateSQL changes the columns that were sent of rows that are there. Not an upsert: that one checks NOT NULL of the
@@ -329,13 +350,14 @@ func updateSQL(l *layout, cols []int) string {
 		}
 		return fmt.Sprintf("%s = %s", quote(l.cols[col].name), l.value(n, col))
 	})
+	set += l.and(", %s = %s", partitionColumn, partition(cols))
 	return fmt.Sprintf("UPDATE %s AS t SET %s FROM %s WHERE %s", l.target.name, set, source(cols), l.match(cols))
 }
 
 // insertSQL inserts those rows that are not there.
 func insertSQL(l *layout, cols []int) string {
-	return fmt.Sprintf("INSERT INTO %s (%s) OVERRIDING SYSTEM VALUE SELECT %s FROM %s WHERE NOT EXISTS (SELECT FROM %s AS t WHERE %s)",
-		l.target.name, l.names(cols), l.values(cols), source(cols), l.target.name, l.match(cols))
+	return fmt.Sprintf("INSERT INTO %s (%s%s) OVERRIDING SYSTEM VALUE SELECT %s%s FROM %s WHERE NOT EXISTS (SELECT FROM %s AS t WHERE %s)",
+		l.target.name, l.names(cols), l.and(", "+partitionColumn), l.values(cols), l.and(", %s", partition(cols)), source(cols), l.target.name, l.match(cols))
 }
 
 // prepare prepares the plan's statements in this session.
@@ -367,5 +389,8 @@ func (s *Sink) encode(u *unit, states []*sink.State) {
 			a.append(st.Row[col])
 		}
 		s.params = append(s.params, a.buf)
+	}
+	if u.mask[0] != deletes && u.layout.target.marked() {
+		s.params = append(s.params, s.mark)
 	}
 }

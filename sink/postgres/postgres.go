@@ -3,11 +3,13 @@ package postgres
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -32,12 +34,17 @@ type Sink struct {
 	owner     string // names this Sink in the table of offsets, so that an older one can be told
 	ledger    name
 
-	mu       sync.Mutex // Write and Committed take turns on the connection
-	conn     *pgconn.PgConn
-	sessions uint64 // counts connections: statements are prepared once on each
-	lanes    map[string]*lane
-	targets  map[name]*target
+	mu        sync.Mutex // Write and Committed take turns on the connection
+	conn      *pgconn.PgConn
+	watchdog  *time.Timer // gives up what the target does not answer
+	sessions  uint64      // counts connections: statements are prepared once on each
+	lanes     map[string]*lane
+	targets   map[name]*target
+	topics    map[name]string // whose rows each table has
+	installed map[string]bool // types of extensions, by name
 
+	partition int     // that the batch comes from
+	mark      []byte  // the partition as a parameter of statements: a binary int4
 	last      *layout // of the last event
 	lastTopic string
 	plan      plan
@@ -63,14 +70,32 @@ func open(ctx context.Context, set sink.Setup) (sink.Sink, error) {
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the configuration of the connector", "connection.url %v", err)
 	}
 	s := &Sink{cfg: cfg, session: session, connector: set.Connector, owner: rand.Text(), ledger: name{cfg.Schema, cfg.Offsets},
-		lanes: map[string]*lane{}, targets: map[name]*target{}}
-	if err := s.connect(ctx); err != nil {
+		lanes: map[string]*lane{}, targets: map[name]*target{}, topics: map[name]string{}, installed: map[string]bool{}}
+	limited, cancel := s.limit(ctx)
+	defer cancel()
+	if err := s.connect(limited); err != nil {
 		return nil, err
 	}
-	if err := s.install(ctx); err != nil {
+	if err := s.install(limited); err != nil {
 		return nil, errors.Join(s.explain(err), s.Close())
 	}
 	return s, nil
+}
+
+var errLate = errors.New("the target has not answered in time")
+
+// patience is how long the target may take to answer: longer than the server's own limit for a statement, which leaves the
+// session whole.
+func (s *Sink) patience() time.Duration { return s.cfg.Write + s.cfg.Timeout }
+
+// limit returns a context that ends with errLate when the target's time is over.
+func (s *Sink) limit(ctx context.Context) (context.Context, func()) {
+	limited, cancel := context.WithCancelCause(ctx)
+	s.watchdog = time.AfterFunc(s.patience(), func() { cancel(errLate) })
+	return limited, func() {
+		s.watchdog.Stop()
+		cancel(nil)
+	}
 }
 
 // connect makes sure that there is a connection.
@@ -138,6 +163,8 @@ func (s *Sink) Close() error {
 func (s *Sink) Committed(ctx context.Context, origin string) (change.Position, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
 	if err := s.connect(ctx); err != nil {
 		return nil, err
 	}
@@ -172,14 +199,20 @@ func (s *Sink) Write(ctx context.Context, b *change.Batch) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for n := 1; ; n++ {
-		err := s.write(ctx, b)
+		limited, cancel := s.limit(ctx)
+		err := s.write(limited, b)
+		late := context.Cause(limited) == errLate
+		cancel()
 		if n < attempts && ctx.Err() == nil && collided(err) {
 			continue
 		}
-		if err != nil {
-			return s.explain(err)
+		switch {
+		case err == nil:
+			return nil
+		case late:
+			return fmt.Errorf("postgres: no answer within %s (write.timeout.ms and connection.timeout.ms): %w", s.patience(), errLate)
 		}
-		return nil
+		return s.explain(err)
 	}
 }
 
@@ -194,6 +227,8 @@ func (s *Sink) write(ctx context.Context, b *change.Batch) error {
 			return err
 		}
 	}
+	s.partition = sink.Partition(b.Origin)
+	s.mark = binary.BigEndian.AppendUint32(s.mark[:0], uint32(s.partition))
 	if err := s.collect(ctx, l, b); err != nil {
 		return err
 	}
@@ -394,24 +429,52 @@ func (s *Sink) try(ctx context.Context, u *unit, states []*sink.State) error {
 	return s.try(ctx, u, states[len(states)/2:])
 }
 
-// truncateSQL empties a table. Whether rows of other partitions of the topic, written after the truncate, are among them
-// cannot be told: with several partitions it is refused.
+// truncateSQL removes the rows that came from the batch's partition. As long as only one partition ever wrote to the table it
+// has no column that tells them apart, and is emptied as a whole; another task may be making that column just now, so
+// that is looked at again when the table is locked.
 func (s *Sink) truncateSQL(ctx context.Context, origin string, tg *target) (string, error) {
-	topic, partition := origin, "0"
-	if i := strings.LastIndexByte(origin, '-'); i >= 0 {
-		topic, partition = origin[:i], origin[i+1:]
-	}
-	rows, err := s.query(ctx, fmt.Sprintf("SELECT origin FROM %s WHERE connector = $1 AND origin ~ '-[0-9]+$' AND regexp_replace(origin, '-[0-9]+$', '') = $2 AND origin <> $3 LIMIT 1", s.ledger),
-		s.connector, topic, origin)
+	marked, err := s.query(ctx, "SELECT 1 FROM pg_attribute WHERE attrelid = to_regclass($1) AND attname = $2 AND NOT attisdropped",
+		tg.name.String(), partitionColumn)
 	if err != nil {
 		return "", err
 	}
-	if partition != "0" || len(rows) > 0 {
-		return "", fault.Permanentf("TRUNCATE_PARTITIONS", "keep the topic in one partition (topic.creation.default.partitions=1), or drop the event with a filter transform and truncate by hand",
-			"TRUNCATE of %s: its topic has several partitions, and which rows belong to this one is not known", tg.name)
+	switch {
+	case len(marked) > 0 && s.partition == 0:
+		return fmt.Sprintf("DELETE FROM %s WHERE %s IS NULL OR %[2]s = 0", tg.name, partitionColumn), nil
+	case len(marked) > 0:
+		return fmt.Sprintf("DELETE FROM %s WHERE %s = %d", tg.name, partitionColumn, s.partition), nil
 	}
+	if s.partition > 0 {
+		return "", s.unmarked(tg)
+	}
+	if s.cfg.Evolution == "none" {
+		rows, err := s.query(ctx, fmt.Sprintf("SELECT 1 FROM %s WHERE connector = $1 AND origin <> $2 AND starts_with(origin, $3) AND origin ~ '-[0-9]+$' LIMIT 1", s.ledger),
+			s.connector, origin, origin[:strings.LastIndexByte(origin, '-')+1])
+		if err != nil {
+			return "", err
+		}
+		if len(rows) > 0 {
+			return "", s.unmarked(tg)
+		}
+	}
+	statement := "TRUNCATE " + tg.name.String()
 	if tg.referenced {
-		return "DELETE FROM " + tg.name.String(), nil
+		statement = "DELETE FROM " + tg.name.String()
 	}
-	return "TRUNCATE " + tg.name.String(), nil
+	return "DO " + literal(fmt.Sprintf(`BEGIN LOCK TABLE %s IN ACCESS EXCLUSIVE MODE;
+IF EXISTS (SELECT FROM pg_attribute WHERE attrelid = %s::regclass AND attname = '%s' AND NOT attisdropped) THEN
+RAISE EXCEPTION 'another task has begun to write' USING ERRCODE = 'serialization_failure'; END IF; %s; END`,
+		tg.name, literal(tg.name.String()), partitionColumn, statement)), nil
+}
+
+// unmarked is the error of a truncate that can't tell which rows it concerns.
+func (s *Sink) unmarked(tg *target) error {
+	return fault.Permanentf("TRUNCATE_PARTITIONS", fmt.Sprintf("ALTER TABLE %s ADD COLUMN %s integer, reset the connector's offsets and let it write the rows again; "+
+		"or set schema.evolution=basic from the beginning, or keep the topic in one partition", tg.name, partitionColumn),
+		"TRUNCATE of %s: its topic has several partitions, and without a column %s it is not known which rows came from this one", tg.name, partitionColumn)
+}
+
+// literal makes a string constant of any text without NUL.
+func literal(s string) string {
+	return "E'" + strings.NewReplacer(`\`, `\\`, "'", "''").Replace(s) + "'"
 }

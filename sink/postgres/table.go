@@ -18,6 +18,12 @@ type target struct {
 	layouts    map[*change.Table]*layout
 }
 
+// marked reports whether rows say which partition they came from.
+func (t *target) marked() bool {
+	c := t.columns[partitionColumn]
+	return c != nil && !c.generated
+}
+
 // A column of a target.
 type column struct {
 	name      string
@@ -38,13 +44,18 @@ type layout struct {
 
 // layout returns where rows of t under topic go; it makes or alters the table if it must and may.
 func (s *Sink) layout(ctx context.Context, topic string, t *change.Table) (*layout, error) {
-	if l := s.last; l != nil && l.table == t && s.lastTopic == topic {
+	if l := s.last; l != nil && l.table == t && s.lastTopic == topic && (s.partition == 0 || l.target.marked() || s.cfg.Evolution == "none") {
 		return l, nil
 	}
 	n, err := s.cfg.table(topic, t)
 	if err != nil {
 		return nil, fault.Permanent("NAME_INVALID", "set table.name.format, or rename the topic with a RegexRouter transform", err)
 	}
+	if other, ok := s.topics[n]; ok && other != topic {
+		return nil, fault.Permanentf("TABLE_CONFLICT", "set table.name.format=${schema}.${table} or ${topic}, or rename one of the topics with a RegexRouter transform",
+			"the topics %s and %s would share the table %s, and their rows would overwrite each other", other, topic, n)
+	}
+	s.topics[n] = topic
 	tg := s.targets[n]
 	if tg == nil {
 		if tg, err = s.describe(ctx, n); err != nil {
@@ -56,6 +67,15 @@ func (s *Sink) layout(ctx context.Context, topic string, t *change.Table) (*layo
 			}
 		}
 		s.targets[n] = tg
+	}
+	if s.partition > 0 && !tg.marked() && s.cfg.Evolution != "none" {
+		if t.Column(partitionColumn) >= 0 {
+			return nil, fault.Permanentf("NAME_INVALID", "leave the column out with column.exclude.list, or keep the topic in one partition",
+				"table %s has a column %s, which the sink needs for itself", t.Name, partitionColumn)
+		}
+		if tg, err = s.alter(ctx, n, "ADD COLUMN IF NOT EXISTS "+partitionColumn+" integer"); err != nil {
+			return nil, err
+		}
 	}
 	l := tg.layouts[t]
 	if l == nil {
@@ -103,7 +123,7 @@ func (s *Sink) create(ctx context.Context, n name, t *change.Table) (*target, er
 		if err := checkName(t.Columns[i].Name); err != nil {
 			return nil, fault.Permanent("NAME_INVALID", "leave the column out with column.exclude.list", fmt.Errorf("column of %s: %w", t.Name, err))
 		}
-		fmt.Fprintf(&b, "%s %s, ", quote(t.Columns[i].Name), typeFor(&t.Columns[i].Type, connector(t)))
+		fmt.Fprintf(&b, "%s %s, ", quote(t.Columns[i].Name), s.typeFor(ctx, &t.Columns[i], t))
 	}
 	b.WriteString("PRIMARY KEY (")
 	for i, k := range t.Key {
@@ -119,7 +139,7 @@ func (s *Sink) create(ctx context.Context, n name, t *change.Table) (*target, er
 	if err := s.schema(ctx, n.schema); err != nil {
 		return nil, err
 	}
-	if err := s.exec(ctx, b.String()); err != nil {
+	if err := s.ddl(ctx, b.String()); err != nil {
 		return nil, fmt.Errorf("create table %s: %w", n, err)
 	}
 	tg, err := s.describe(ctx, n)
@@ -141,6 +161,22 @@ func (s *Sink) schema(ctx context.Context, schema string) error {
 	return nil
 }
 
+// typeFor returns the type of a column of t in this target. If the target can't be asked, that shows in the next statement.
+func (s *Sink) typeFor(ctx context.Context, c *change.Column, t *change.Table) string {
+	return typeFor(&c.Type, connector(t), func(name string) bool {
+		there, known := s.installed[name]
+		if !known {
+			rows, err := s.query(ctx, "SELECT to_regtype($1) IS NOT NULL", quote(name))
+			if err != nil {
+				return false
+			}
+			there = rows[0][0] == "t"
+			s.installed[name] = there
+		}
+		return there
+	})
+}
+
 func connector(t *change.Table) string {
 	if t.Origin == nil {
 		return ""
@@ -153,7 +189,7 @@ func (s *Sink) arrange(ctx context.Context, tg *target, t *change.Table) (*layou
 	var alter []string
 	for i := range t.Columns {
 		c := &t.Columns[i]
-		want := typeFor(&c.Type, connector(t))
+		want := s.typeFor(ctx, c, t)
 		have := tg.columns[c.Name]
 		if have == nil {
 			if err := checkName(c.Name); err != nil {
@@ -175,21 +211,28 @@ func (s *Sink) arrange(ctx context.Context, tg *target, t *change.Table) (*layou
 		if s.cfg.Evolution == "none" {
 			return nil, fault.Permanentf("SCHEMA_MISMATCH", "alter it, or set schema.evolution=basic: "+ddl, "table %s does not fit version %d of %s", tg.name, t.Version, t.Name)
 		}
-		if err := s.exec(ctx, ddl); err != nil {
-			return nil, fmt.Errorf("alter table %s: %w", tg.name, err)
-		}
-		s.forget(tg.name)
-		altered, err := s.describe(ctx, tg.name)
-		if err != nil {
+		var err error
+		if tg, err = s.alter(ctx, tg.name, strings.Join(alter, ", ")); err != nil {
 			return nil, err
 		}
-		if altered == nil {
-			return nil, fmt.Errorf("table %s has vanished", tg.name)
-		}
-		tg = altered
-		s.targets[tg.name] = tg
 	}
 	return s.place(ctx, tg, t)
+}
+
+// alter alters a table and reads the catalog again.
+func (s *Sink) alter(ctx context.Context, n name, actions string) (*target, error) {
+	if err := s.ddl(ctx, fmt.Sprintf("ALTER TABLE %s %s", n, actions)); err != nil {
+		return nil, fmt.Errorf("alter table %s: %w", n, err)
+	}
+	s.forget(n)
+	tg, err := s.describe(ctx, n)
+	if err == nil && tg == nil {
+		err = fmt.Errorf("table %s has vanished", n)
+	}
+	if err == nil {
+		s.targets[n] = tg
+	}
+	return tg, err
 }
 
 // uniqueSQL finds a unique index on exactly the columns $3, in any order, that ON CONFLICT can use.
@@ -275,6 +318,13 @@ func (s *Sink) query(ctx context.Context, sql string, args ...string) ([][]strin
 		rows = append(rows, row)
 	}
 	return rows, nil
+}
+
+// ddl runs a statement that may have to rewrite a table: it has a time limit of its own.
+func (s *Sink) ddl(ctx context.Context, sql string) error {
+	s.watchdog.Reset(s.cfg.DDL + s.cfg.Timeout)
+	defer s.watchdog.Reset(s.patience())
+	return s.exec(ctx, fmt.Sprintf("SET LOCAL statement_timeout = %s; %s", millis(s.cfg.DDL), sql))
 }
 
 func (s *Sink) exec(ctx context.Context, sql string) error {

@@ -8,24 +8,26 @@ import (
 	"github.com/tailrace/tailrace/change"
 )
 
-// typeFor returns the type that a column is made with: the source's own if it is PostgreSQL's and built in, else one that
-// holds every value of the column's kind.
-func typeFor(t *change.Type, connector string) string {
+// typeFor returns the type that a column is made with: the source's own if it is PostgreSQL's and the target has it, else one
+// that holds every value of the column's kind. installed tells whether the target has an extension's type.
+func typeFor(t *change.Type, connector string, installed func(name string) bool) string {
 	same := connector == "postgresql"
 	switch t.Kind {
 	case change.Bool:
 		return "boolean"
 	case change.Int:
 		switch t.Bits {
-		case 16:
+		case 8, 16:
 			return "smallint"
-		case 32:
+		case 24, 32:
 			return "integer"
 		}
 		return "bigint"
 	case change.Uint:
 		switch t.Bits {
-		case 16:
+		case 8:
+			return "smallint"
+		case 16, 24:
 			return "integer"
 		case 32:
 			return "bigint"
@@ -36,7 +38,7 @@ func typeFor(t *change.Type, connector string) string {
 	case change.Float64:
 		return "double precision"
 	case change.Decimal:
-		if t.Precision > 0 {
+		if t.Precision > 0 && t.Precision <= 1000 && t.Scale >= 0 && t.Scale <= t.Precision { // what all servers take
 			return fmt.Sprintf("numeric(%d,%d)", t.Precision, t.Scale)
 		}
 		return "numeric"
@@ -64,12 +66,47 @@ func typeFor(t *change.Type, connector string) string {
 		if !same || t.Elem == nil {
 			return "text"
 		}
-		return typeFor(t.Elem, connector) + "[]"
+		if t.Elem.Semantic == change.SemanticMoney {
+			return "money[]" // an array travels as the text of its database, with the currency's sign
+		}
+		return typeFor(t.Elem, connector, installed) + "[]"
 	}
-	if same {
+	if extension := extensionType(t, same); extension != "" {
+		if installed(extension) {
+			return extension
+		}
+		return "text"
+	}
+	switch {
+	case same:
 		return textual(t)
+	case t.Semantic == change.SemanticBits && t.Length > 0:
+		return withLength("bit", t.Length)
+	case t.Semantic == change.SemanticBits:
+		return "bit varying"
 	}
 	return "text"
+}
+
+// extensionType returns the name of the type outside of the catalog's own schema, or younger than PostgreSQL 13, that takes
+// the text of a column's values; "" if there is none.
+func extensionType(t *change.Type, same bool) string {
+	switch t.Semantic {
+	case change.SemanticGeometry, change.SemanticGeography, change.SemanticHStore, change.SemanticLTree:
+		return t.Semantic
+	case change.SemanticVector, "", change.SemanticFloatVector, change.SemanticSparseVector, change.SemanticUnknown:
+	default:
+		return ""
+	}
+	if !same {
+		return "" // MySQL's VECTOR is text: nothing is lost, and no extension needed
+	}
+	switch t.Name {
+	case "hstore", "ltree", "citext", "geometry", "geography", "vector", "halfvec", "sparsevec",
+		"int4multirange", "int8multirange", "nummultirange", "datemultirange", "tsmultirange", "tstzmultirange":
+		return t.Name
+	}
+	return ""
 }
 
 func withPrecision(base string, p int32, zone string) string {
@@ -132,6 +169,8 @@ func compare(want, have string) (fit, string) {
 		return compareModifiers(w, want, wp, hp)
 	}
 	switch {
+	case w == "numeric" && h == "money": // which rounds to the fraction digits of the target's locale, as the source's did
+		return fits, ""
 	case rank(w) > 0 && rank(h) > 0: // smallint integer bigint numeric
 		return compareNumbers(want, w, h, wp, hp)
 	case w == "real" && h == "double precision", (w == "real" || w == "double precision") && h == "numeric" && hp == nil:

@@ -6,6 +6,9 @@ import (
 	"github.com/tailrace/tailrace/change"
 )
 
+// bare is a target without extensions.
+func bare(string) bool { return false }
+
 func TestTypeFor(t *testing.T) {
 	for _, c := range []struct {
 		typ       change.Type
@@ -34,8 +37,31 @@ func TestTypeFor(t *testing.T) {
 		{change.Type{Kind: change.Array, Elem: &change.Type{Kind: change.Int, Bits: 32}}, "postgresql", "integer[]"},
 		{change.Type{Kind: change.Array, Elem: &change.Type{Kind: change.Text, Name: "mood"}}, "postgresql", "text[]"},
 		{change.Type{Kind: change.Array}, "mysql", "text"},
+		{change.Type{Kind: change.Int, Bits: 8}, "mysql", "smallint"},
+		{change.Type{Kind: change.Int, Bits: 24}, "mysql", "integer"},
+		{change.Type{Kind: change.Uint, Bits: 8}, "mysql", "smallint"},
+		{change.Type{Kind: change.Uint, Bits: 24}, "mysql", "integer"},
+		{change.Type{Kind: change.Decimal, Precision: 65, Scale: 30}, "mysql", "numeric(65,30)"},
+		{change.Type{Kind: change.Decimal, Precision: 5, Scale: -2}, "postgresql", "numeric"},
+		{change.Type{Kind: change.Decimal, Precision: 2, Scale: 5}, "postgresql", "numeric"},
+		{change.Type{Kind: change.Decimal, Name: "money", Scale: 2, Semantic: change.SemanticMoney}, "postgresql", "numeric"},
+		{change.Type{Kind: change.Array, Elem: &change.Type{Kind: change.Decimal, Name: "money", Semantic: change.SemanticMoney}}, "postgresql", "money[]"},
+		{change.Type{Kind: change.Text, Name: "BIT", Length: 12, Semantic: change.SemanticBits}, "mysql", "bit(12)"},
+		{change.Type{Kind: change.Text, Name: "bit varying", Semantic: change.SemanticBits}, "postgresql", "bit varying"},
+		{change.Type{Kind: change.Text, Name: "SET", Semantic: change.SemanticSet, Labels: []string{"a"}}, "mysql", "text"},
+		{change.Type{Kind: change.Int, Bits: 32, Name: "YEAR", Semantic: change.SemanticYear}, "mysql", "integer"},
+		{change.Type{Kind: change.Text, Name: "interval", Semantic: change.SemanticInterval}, "postgresql", "interval"},
+		{change.Type{Kind: change.Text, Name: "time with time zone", Semantic: change.SemanticTimeTZ, Precision: 3}, "postgresql", "time(3) with time zone"},
+		{change.Type{Kind: change.Text, Name: "hstore", Semantic: change.SemanticHStore}, "postgresql", "hstore"},
+		{change.Type{Kind: change.Text, Name: "citext"}, "postgresql", "text"},
+		{change.Type{Kind: change.Text, Name: "hstore", Semantic: change.SemanticEnum}, "postgresql", "text"},
+		{change.Type{Kind: change.Text, Name: "GEOMETRY", Semantic: change.SemanticGeometry}, "mysql", "geometry"},
+		{change.Type{Kind: change.Text, Name: "VECTOR", Semantic: change.SemanticFloatVector}, "mysql", "text"},
+		{change.Type{Kind: change.Text, Name: "halfvec", Semantic: change.SemanticFloatVector}, "postgresql", "halfvec"},
+		{change.Type{Kind: change.Text, Name: "int4multirange"}, "postgresql", "int4multirange"},
+		{change.Type{Kind: change.Array, Elem: &change.Type{Kind: change.Text, Name: "interval", Semantic: change.SemanticInterval}}, "postgresql", "interval[]"},
 	} {
-		if got := typeFor(&c.typ, c.connector); got != c.want {
+		if got := typeFor(&c.typ, c.connector, func(name string) bool { return name != "citext" }); got != c.want {
 			t.Errorf("%+v of %s is made %q, want %q", c.typ, c.connector, got, c.want)
 		}
 	}

@@ -18,6 +18,7 @@ func cases() []testCase {
 		{"delete_of_nothing", deleteOfNothing},
 		{"truncate_between_generations", truncateBetweenGenerations},
 		{"truncate_in_batch", truncateInBatch},
+		{"case107_truncate_in_each_partition", truncatePartitions},
 		{"hundred_updates_of_one_key", hundredUpdates},
 		{"two_tables", twoTables},
 		{"raw_events", rawEvents},
@@ -187,6 +188,52 @@ func truncateInBatch(r *run) {
 	h.Create(t, Int(2), Text("newest"), Int(2), Null())
 	r.flush(h, 100)
 	r.holds(h, t)
+}
+
+// truncatePartitions: a truncate is in every partition of its topic. Each removes the rows of its own partition that came
+// before it, wherever the other partitions are, whose versions say nothing about its own.
+func truncatePartitions(r *run) {
+	const partitions = 3
+	t := items()
+	var parts []*History
+	for p := range partitions {
+		h := r.history()
+		h.Origin = fmt.Sprint(r.topic, "-", p)
+		parts = append(parts, h)
+	}
+	fill := func(p, n int, name string) {
+		for i := range n {
+			parts[p].Create(t, Int(int64(i*partitions+p)), Text(name), Int(int64(i)), long(name))
+		}
+	}
+	check := func() {
+		r.Helper()
+		r.holds(merged(parts, t), t)
+	}
+	for p := range partitions {
+		fill(p, 20-9*p, "first") // so that versions of partitions are far apart
+		r.flush(parts[p], 7)
+	}
+	check()
+	for _, order := range [][]int{{0, 1, 2}, {2, 0, 1}} {
+		for _, p := range order { // this partition runs ahead, the others have not come to the truncate
+			parts[p].Update(t, Int(int64(p)), Text("before"), Int(1), Absent())
+			parts[p].Truncate(t)
+			fill(p, 4, "next")
+			parts[p].Update(t, Int(int64(p)), Text("after"), Int(2), Absent())
+			r.flush(parts[p], 3)
+			check()
+		}
+	}
+	for p := range partitions { // again, all of it, as after a crash
+		r.write(parts[p].Slice(0, parts[p].Len()))
+	}
+	check()
+	r.reopen()
+	for p := range partitions {
+		r.insist(func() *change.Batch { return parts[p].Slice(parts[p].Len()/2, parts[p].Len()) })
+	}
+	check()
 }
 
 func hundredUpdates(r *run) {

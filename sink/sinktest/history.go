@@ -289,6 +289,21 @@ func (h *History) Fold(t *change.Table) []map[string]change.Value {
 	return out
 }
 
+// merged returns a history of t's rows in all of the partitions, which share no key.
+func merged(parts []*History, t *change.Table) *History {
+	all := NewHistory(parts[0].Topic)
+	for _, h := range parts {
+		for _, row := range h.Fold(t) {
+			values := make([]change.Value, len(t.Columns))
+			for i := range t.Columns {
+				values[i] = row[t.Columns[i].Name]
+			}
+			all.Create(t, values...)
+		}
+	}
+	return all
+}
+
 // Scribble overwrites all memory of a batch that its sink may not look at any more, and resets it (Invariant 6).
 func Scribble(b *change.Batch) {
 	junk := func(p []byte) {

@@ -15,8 +15,9 @@ import (
 // memory is the model target: rows by table and key, with versions that outlive deletes, and offsets.
 type memory struct {
 	rows     map[string]map[string]map[string]string
+	origins  map[string]string // of rows, by table and key
 	versions map[string]uint64
-	truncs   map[string]uint64
+	truncs   map[string]uint64 // by table and origin
 	offsets  map[string]change.Position
 	refuse   string
 	failNext bool
@@ -25,7 +26,7 @@ type memory struct {
 }
 
 func newMemory(bug string) *memory {
-	return &memory{rows: map[string]map[string]map[string]string{}, versions: map[string]uint64{}, truncs: map[string]uint64{},
+	return &memory{rows: map[string]map[string]map[string]string{}, origins: map[string]string{}, versions: map[string]uint64{}, truncs: map[string]uint64{},
 		offsets: map[string]change.Position{}, bug: bug}
 }
 
@@ -71,7 +72,7 @@ func (s *memorySink) Write(ctx context.Context, b *change.Batch) error {
 	}
 	var rejected sink.Rejected
 	for i := range b.Events {
-		if err := s.apply(&b.Events[i]); err != nil {
+		if err := s.apply(b.Origin, &b.Events[i]); err != nil {
 			rejected = append(rejected, sink.RowError{Index: i, Err: err})
 		}
 	}
@@ -90,7 +91,7 @@ func (s *memorySink) Write(ctx context.Context, b *change.Batch) error {
 	return nil
 }
 
-func (s *memorySink) apply(e *change.Event) error {
+func (s *memorySink) apply(origin string, e *change.Event) error {
 	m := s.m
 	if e.Raw != nil && m.bug != "raw" {
 		return nil
@@ -102,9 +103,11 @@ func (s *memorySink) apply(e *change.Event) error {
 		m.rows[table] = rows
 	}
 	if e.Op == change.OpTruncate {
-		if m.bug != "truncate" && e.Version > m.truncs[table] {
-			clear(rows)
-			m.truncs[table] = e.Version
+		if m.bug != "truncate" && e.Version > m.truncs[table+origin] {
+			maps.DeleteFunc(rows, func(key string, _ map[string]string) bool {
+				return m.bug == "truncate all" || m.origins[table+key] == origin
+			})
+			m.truncs[table+origin] = e.Version
 		}
 		return nil
 	}
@@ -115,7 +118,7 @@ func (s *memorySink) apply(e *change.Event) error {
 	if m.bug == "separator" {
 		key = strings.ReplaceAll(change.KeyText(e.Key), "x", "")
 	}
-	if (e.Version <= m.versions[table+key] || e.Version < m.truncs[table]) && m.bug != "versions" {
+	if (e.Version <= m.versions[table+key] || e.Version < m.truncs[table+origin]) && m.bug != "versions" {
 		return nil
 	}
 	m.versions[table+key] = e.Version
@@ -152,7 +155,7 @@ func (s *memorySink) apply(e *change.Event) error {
 			row[c.Name] = NaturalText(c, v)
 		}
 	}
-	rows[key] = row
+	rows[key], m.origins[table+key] = row, origin
 	if m.bug == "retain" {
 		if s.kept != nil && s.kept.Op == 0xCC {
 			clear(row)
@@ -219,6 +222,7 @@ func TestBugsAreFound(t *testing.T) {
 		"swallow rejects": "case87_rejected_row no_key_is_rejected",
 		"raw":             "raw_events",
 		"truncate":        "truncate_between_generations truncate_in_batch",
+		"truncate all":    "case107_truncate_in_each_partition",
 		"separator":       "composite_keys",
 		"versions":        "replay_of_old_batch replay_does_not_resurrect",
 		"missing delete":  "delete_of_nothing",
