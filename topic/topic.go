@@ -51,10 +51,11 @@ type Info struct {
 
 // PartitionInfo describes a partition. Records and Bytes are what is stored, as opposed to End-Start.
 type PartitionInfo struct {
-	Start   int64 // offset of the first record that is still there, End if there is none
-	End     int64 // offset that the next record will get
-	Records int64
-	Bytes   int64
+	Start    int64 // offset of the first record that is still there, End if there is none
+	LogStart int64 // retention has removed all records below; 0 if it has removed none
+	End      int64 // offset that the next record will get
+	Records  int64
+	Bytes    int64
 }
 
 // Log is a durable log of topics. All methods may be called concurrently.
@@ -79,12 +80,14 @@ type Log interface {
 // may be called at any time from others.
 type Reader interface {
 	// Add follows one more partition from the offset on. Start (-2) and End (-1) stand for the first record and the
-	// next to come. An offset that was compacted away or is before the start moves forward to the next record there
-	// is; one beyond the end gives ErrOutOfRange. Adding a partition again moves it.
+	// next to come. An offset that was compacted away moves forward to the next record there is; one whose records
+	// retention has removed gives ErrLeftBehind; one beyond the end, ErrOutOfRange. Adding a partition again moves it.
+	// For an offset by time see Clock.
 	Add(topic string, partition int32, from int64) error
 	// Read blocks until one of the partitions has a record, then returns records of one partition, in order, at most
 	// about 1 MiB and max of them. Partitions take turns. The slice and all bytes in it are valid until the next Read
-	// or Close. ErrClosed after Close; ctx.Err() when ctx is done.
+	// or Close. ErrClosed after Close; ctx.Err() when ctx is done; ErrLeftBehind when retention has removed the next
+	// record of a partition before it was read, again at each turn of it: a gap is never passed over.
 	Read(ctx context.Context, max int) ([]Record, error)
 	Close() error
 }
@@ -107,6 +110,56 @@ type Deleter interface {
 	Delete(ctx context.Context, topic string) error
 }
 
+// Configurer is an optional power of a Log: Configure changes settings of a topic durably, while it is in use. Those named
+// in set get the value, an empty one stands for the log's default; the others stay. A name or value that the log does not
+// know is refused and nothing is changed.
+type Configurer interface {
+	Configure(ctx context.Context, topic string, set map[string]string) error
+}
+
+// Clock is an optional power of a Log: OffsetAt returns the offset of the first record of a partition whose timestamp is
+// at least ms, in milliseconds since the Unix epoch, or the partition's end if there is none.
+type Clock interface {
+	OffsetAt(ctx context.Context, topic string, partition int32, ms int64) (int64, error)
+}
+
+// Lag is how much a consumer has yet to read in a partition. Figures are of what is stored, exact to some 64 KiB.
+type Lag struct {
+	Records int64
+	Bytes   int64
+	Oldest  int64 // timestamp of the first of them, in milliseconds since the Unix epoch; 0 if there are none
+	// AtRisk reports that retention will remove unread records before long: four fifths of what retention.ms or
+	// retention.bytes grants are used up. LeftBehind reports that it has.
+	AtRisk, LeftBehind bool
+}
+
+// Gauge is an optional power of a Log: Lag measures from the offset that the consumer would read next, or Start.
+type Gauge interface {
+	Lag(ctx context.Context, topic string, partition int32, next int64) (Lag, error)
+}
+
+// Usage is what a log takes of its disk, in bytes.
+type Usage struct {
+	Segments, Journal int64
+	Max, Alarm        int64 // the budget, and the level from which compaction does what it can; 0: none
+	Waiting           int   // Appends that wait for space
+	State             Space
+	Compacted         int64 // bytes that compaction has read and written since the log was opened
+}
+
+// Space says how a log is off for space.
+type Space string
+
+// The states of a log's disk.
+const (
+	SpaceOK    Space = "OK"
+	SpaceAlarm Space = "ALARM" // over the alarm level
+	SpaceFull  Space = "FULL"  // over the budget, or the disk is full: Appends wait
+)
+
+// Meter is an optional power of a Log: Usage tells what it takes now. It does not block.
+type Meter interface{ Usage() Usage }
+
 // Error is the type of the contract's sentinel errors.
 type Error string
 
@@ -119,4 +172,5 @@ const (
 	ErrNoTopic     Error = "no such topic"
 	ErrTopicExists Error = "topic exists already"
 	ErrOutOfRange  Error = "offset is beyond the end of the partition"
+	ErrLeftBehind  Error = "records were removed by retention before they were read"
 )

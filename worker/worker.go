@@ -133,9 +133,9 @@ func (w *Worker) list() []*connector {
 	return list
 }
 
-// ConsumerFloor returns the lowest offset of a topic partition that all sink connectors which read the topic have
-// passed, the greatest int64 if none reads it. The log's compaction asks it before it drops a tombstone.
-func (w *Worker) ConsumerFloor(name string, partition int32) int64 {
+// ConsumerFloor returns the lowest offset of a partition that all sink connectors which read the topic, the one of this
+// epoch, have passed, the greatest int64 if none reads it. The log's compaction asks it before it drops a tombstone.
+func (w *Worker) ConsumerFloor(name string, epoch uint32, partition int32) int64 {
 	w.mu.Lock()
 	list := w.list()
 	w.mu.Unlock()
@@ -146,7 +146,7 @@ func (w *Worker) ConsumerFloor(name string, partition int32) int64 {
 			continue
 		}
 		p, err := offsets.ParseLogPosition(w.offsets.Committed(c.name, offsets.Lane(name, partition)))
-		if err != nil {
+		if err != nil || p.Epoch != 0 && p.Epoch != epoch { // it will begin at the start
 			p.Offset = 0
 		}
 		floor = min(floor, p.Offset)

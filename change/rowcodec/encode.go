@@ -33,6 +33,9 @@ const (
 // opCodes are the ops by their number in the flags.
 const opCodes = "rcudtm"
 
+// opTruncate is a truncate's number.
+const opTruncate = 4
+
 // refHeader names the header of a record without a value that tells its op and table version.
 const refHeader = "_tr"
 
@@ -179,7 +182,7 @@ func eventFlags(ev *change.Event) (byte, error) {
 	case change.OpDelete:
 		flags = 3
 	case change.OpTruncate:
-		flags = 4
+		flags = opTruncate
 	case change.OpMessage:
 		flags = 5
 	default:

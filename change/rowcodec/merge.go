@@ -53,6 +53,35 @@ func (r *Registry) Merge(dst, older, newer []byte) ([]byte, error) {
 	return merged, nil
 }
 
+// Erases reports whether value is a truncate: the rows of its table that were before it are gone.
+func (r *Registry) Erases(value []byte) bool {
+	return len(value) >= 2 && readable(value[0]) && value[1]&opMask == opTruncate && value[1]&flagRaw == 0
+}
+
+// Covers reports whether eraser, a truncate, makes older, a record before it in the partition, meaningless: a row or a
+// truncate of the same table, be it of another version. Tables may share a topic, and what is not a row is nobody's.
+func (r *Registry) Covers(eraser, older []byte) bool {
+	if len(older) < 2 || !readable(older[0]) || older[1]&flagRaw != 0 || older[1]&opMask > opTruncate {
+		return false
+	}
+	a, b := r.tableOf(eraser), r.tableOf(older)
+	return a != nil && b != nil && (a == b || a.Name == b.Name && sameOrigin(a.Origin, b.Origin))
+}
+
+func sameOrigin(a, b *change.Origin) bool {
+	return a == b || a != nil && b != nil && a.Connector == b.Connector && a.Name == b.Name
+}
+
+// tableOf returns the table that a value refers to, nil if it refers to none that is known.
+func (r *Registry) tableOf(value []byte) *change.Table {
+	h, _, err := decodeHead(value)
+	if err != nil || h.schema == 0 {
+		return nil
+	}
+	t, _ := r.find(h.schema) // unknown is never wrong: nothing is dropped then
+	return t
+}
+
 // stored is a decoded value as far as Merge needs it.
 type stored struct {
 	flags byte

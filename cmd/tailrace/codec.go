@@ -37,9 +37,19 @@ func (l *late) Merge(dst, older, newer []byte) ([]byte, error) {
 	return reg.Merge(dst, older, newer)
 }
 
-func (l *late) floor(topic string, partition int32) int64 {
+func (l *late) Erases(value []byte) bool {
+	reg := l.reg.Load()
+	return reg != nil && reg.Erases(value)
+}
+
+func (l *late) Covers(eraser, older []byte) bool {
+	reg := l.reg.Load()
+	return reg != nil && reg.Covers(eraser, older)
+}
+
+func (l *late) floor(topic string, epoch uint32, partition int32) int64 {
 	if w := l.worker.Load(); w != nil {
-		return w.ConsumerFloor(topic, partition)
+		return w.ConsumerFloor(topic, epoch, partition)
 	}
 	return 0
 }

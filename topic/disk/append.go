@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"strings"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
@@ -14,9 +13,11 @@ import (
 // A request waits in the queue for the writer. It is used again for other Appends, with its buffers.
 type request struct {
 	kind byte
-	spec topic.Spec // of a Create or Delete
-	made *logTopic  // of a Create, while it is written
-	done chan error // capacity 1
+	spec topic.Spec          // of a Create or Delete
+	made *logTopic           // of a Create, Delete or Configure, while it is written
+	conf *settings           // of a Configure
+	due  func(*segment) bool // of an askSeal: which segments; nil: all
+	done chan error          // capacity 1
 
 	// What an Append writes: a frame whose sections are parts of buf.
 	buf   []byte
@@ -49,13 +50,11 @@ const batchBytes = 128 << 10
 const keepBytes = 8 << 20
 
 // Append implements topic.Log. Records are encoded by the caller's goroutine; the writer commits them together with what
-// others append at the same time. A full disk is a retryable error that has syscall.ENOSPC in its chain.
+// others append at the same time. It waits while the log is over its budget and while the disk is full; if ctx ends
+// meanwhile, nothing was written, and the error has the cause in its chain.
 func (l *Log) Append(ctx context.Context, recs []topic.Record) error {
 	if len(recs) == 0 {
 		return ctx.Err()
-	}
-	if err := l.awaitSpace(ctx, recs); err != nil {
-		return err
 	}
 	req, _ := l.requests.Get().(*request)
 	if req == nil {
@@ -64,7 +63,7 @@ func (l *Log) Append(ctx context.Context, recs []topic.Record) error {
 	req.kind = kindRecords
 	err := req.encode(l, recs)
 	if err == nil {
-		err = l.do(ctx, req)
+		err = l.appendWithSpace(ctx, req, isOwn(recs))
 	}
 	if cap(req.buf) <= keepBytes {
 		clear(req.parts)
@@ -73,40 +72,6 @@ func (l *Log) Append(ctx context.Context, recs []topic.Record) error {
 		l.requests.Put(req)
 	}
 	return err
-}
-
-// awaitSpace blocks while the log is over its budget. Records of the house's own topics, offsets above all, always
-// pass: they are small and compacted, and what consumers do with them is what frees space. (Invariant 8)
-func (l *Log) awaitSpace(ctx context.Context, recs []topic.Record) error {
-	for warned := false; l.opt.MaxBytes > 0; warned = true {
-		l.mu.RLock()
-		space := l.space
-		l.mu.RUnlock()
-		if l.bytes.Load()+l.kept.Load() <= l.opt.MaxBytes || internalOnly(recs) {
-			return nil
-		}
-		if !warned {
-			l.opt.Logger.Warn("log is over its disk budget; appends wait", "dir", l.opt.Dir, "bytes", l.bytes.Load(), "max", l.opt.MaxBytes)
-		}
-		token(l.tidyWake)
-		select {
-		case <-space:
-		case <-l.stop:
-			return topic.ErrClosed
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func internalOnly(recs []topic.Record) bool {
-	for i := range recs {
-		if !strings.HasPrefix(recs[i].Topic, "__") {
-			return false
-		}
-	}
-	return true
 }
 
 // encode makes a frame of recs: one section for each partition.
@@ -123,7 +88,7 @@ func (q *request) encode(l *Log, recs []topic.Record) error {
 		delta := int32(0)
 		for r := pt.first; ; r = q.links[r] {
 			if delta == 0 {
-				q.builder.Begin(q.buf, 0, pt.p.topic.settings.compression)
+				q.builder.Begin(q.buf, 0, pt.p.topic.conf().compression)
 			}
 			q.builder.Append(&recs[r], delta)
 			delta++
@@ -178,7 +143,7 @@ func (q *request) chain(l *Log, recs []topic.Record) error {
 		}
 		pt.last = int32(i)
 		size := int64(recordbatch.RecordBound(r))
-		if most := pt.p.topic.settings.maxMessage; size > most {
+		if most := pt.p.topic.conf().maxMessage; size > most {
 			return fault.Permanentf("RECORD_TOO_LARGE", "raise the topic's max.message.bytes or leave the column out",
 				"a record of %d bytes for topic %s is over max.message.bytes, %d", size, r.Topic, most)
 		}

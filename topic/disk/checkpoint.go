@@ -135,10 +135,10 @@ func (l *Log) snapshot() snapshot {
 	m.Retired = maps.Clone(l.retired)
 	m.Topics = make([]topicMeta, 0, len(l.topics))
 	for _, t := range l.topics {
-		tm := topicMeta{ID: t.id, Name: t.name, Epoch: t.epoch, Config: t.config, Partitions: make([]partitionMeta, len(t.parts))}
+		tm := topicMeta{ID: t.id, Name: t.name, Epoch: t.epoch, Config: t.conf().config, Partitions: make([]partitionMeta, len(t.parts))}
 		for i, p := range t.parts {
 			p.mu.Lock()
-			pm := partitionMeta{Next: p.end, Clean: p.clean, Segments: make([]segmentMeta, 0, len(p.segs))}
+			pm := partitionMeta{Next: p.end, Clean: p.clean, LogStart: p.logStart, Segments: make([]segmentMeta, 0, len(p.segs))}
 			for _, seg := range p.segs {
 				pm.Segments = append(pm.Segments, seg.meta)
 				if seg.sealed && !seg.saved {
@@ -167,11 +167,15 @@ func (l *Log) checkpoints() error {
 			l.kept.Add(-s.kept)
 		}
 		l.manMu.Unlock()
-		l.freed()
+		if err == nil && (s.kept > 0 || len(s.dirty.drop) > 0) {
+			l.freed()
+		}
 		if s.done != nil {
 			s.done <- err
 		}
-		token(l.tidyWake)
+		if err == nil {
+			token(l.tidyWake)
+		}
 	}
 	return nil
 }

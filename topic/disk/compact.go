@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"time"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
@@ -21,28 +23,64 @@ var errStopped = errors.New("the log is being closed")
 type compaction struct {
 	l       *Log
 	p       *partition
+	set     *settings
+	hurry   bool // no pauses
 	segs    []*segment
 	clean   int64
 	upto    int64 // records from here on are not looked at
+	last    int64 // offset of the partition's last record, which stays
 	now     int64
 	floor   int64
 	keys    *keyTable
+	eraser  Eraser            // nil: there are no erasing records
+	erased  []erasure         // ascending; none of them covers another
 	pending map[string][]byte // values left out that a later partial one needs
 	held    int64             // bytes of pending
 	full    bool              // memory for pending ran out at least once
+	stayed  int64             // offset of the first record that stayed for that reason
+	owed    int64             // bytes read and written since the last pause
 	decoder recordbatch.Decoder
 	scanner scanner
 	swaps   []swap
 }
 
+// An erasure is a record that erases older ones.
+type erasure struct {
+	offset int64
+	value  []byte
+}
+
+// How a compaction uses CompactionMemory: three quarters for keys, one for pending values. It takes less for keys if that
+// makes at most about eight passes.
+const (
+	leastKeyBytes    = 18 << 20
+	keyBytesPerEight = 6 // for each record: an eighth of what a table with all their keys would take
+	pendingOverhead  = 64
+)
+
 func (l *Log) newCompaction(p *partition, segs []*segment, clean int64) *compaction {
-	c := &compaction{l: l, p: p, segs: segs, clean: clean, floor: math.MaxInt64, pending: map[string][]byte{}}
-	c.now = l.opt.Now().UnixMilli()
-	if l.opt.ConsumerFloor != nil {
-		c.floor = l.opt.ConsumerFloor(p.topic.name, p.num)
+	c := &compaction{l: l, p: p, set: p.topic.conf(), segs: segs, clean: clean, stayed: math.MaxInt64, pending: map[string][]byte{}}
+	c.now, c.floor = l.now(), l.floor(p)
+	c.eraser, _ = l.opt.Merger.(Eraser)
+	p.mu.Lock()
+	c.last = p.end - 1
+	p.mu.Unlock()
+	var records int64
+	for _, s := range segs {
+		if s.meta.Next > clean {
+			records += s.meta.Records
+		}
 	}
-	c.keys = newKeyTable(l.opt.CompactionMemory)
+	c.keys = newKeyTable(min(max(leastKeyBytes, records*keyBytesPerEight), l.opt.CompactionMemory/4*3))
 	return c
+}
+
+// floor returns the offset that all registered consumers of the partition have passed.
+func (l *Log) floor(p *partition) int64 {
+	if l.opt.ConsumerFloor == nil {
+		return math.MaxInt64
+	}
+	return l.opt.ConsumerFloor(p.topic.name, p.topic.epoch, p.num)
 }
 
 // run makes the pass. whole is false if memory for keys ended before the segments did: then another pass is due.
@@ -50,7 +88,7 @@ func (c *compaction) run() (whole bool, err error) {
 	if whole, err = c.noteKeys(); err != nil {
 		return false, err
 	}
-	limit := c.p.topic.settings.segmentBytes
+	limit := c.set.segmentBytes
 	for i := 0; i < len(c.segs) && c.segs[i].meta.Base < c.upto; {
 		n, bytes := 1, c.segs[i].meta.Bytes
 		for i+n < len(c.segs) && bytes+c.segs[i+n].meta.Bytes <= limit && c.segs[i+n].meta.Next-c.segs[i].meta.Base < 1<<30 {
@@ -68,7 +106,8 @@ func (c *compaction) run() (whole bool, err error) {
 			}
 		}
 	}
-	return whole, c.commit(c.upto)
+	// Of what stayed for want of memory, and a tombstone after it, only another pass from there on knows what to do.
+	return whole, c.commit(min(c.upto, c.stayed))
 }
 
 func (c *compaction) commit(clean int64) error {
@@ -79,7 +118,7 @@ func (c *compaction) commit(clean int64) error {
 			return c.l.unsafe(err)
 		}
 	}
-	err := c.l.replace(c.p, c.swaps, clean)
+	err := c.l.replace(c.p, c.swaps, clean, -1)
 	if err != nil && !fault.IsPermanent(err) { // as on a full disk: no manifest has the new files
 		err = errors.Join(err, c.abandon())
 	}
@@ -117,6 +156,9 @@ func (c *compaction) each(seg *segment, visit func(h *recordbatch.Header, r *top
 		if err != nil || b == nil {
 			return err
 		}
+		if err := c.pace(len(b)); err != nil {
+			return err
+		}
 		h, err := c.decoder.Reset(b)
 		if err != nil {
 			return corrupt(seg.path(), pos, err)
@@ -137,7 +179,31 @@ func (c *compaction) each(seg *segment, visit func(h *recordbatch.Header, r *top
 	}
 }
 
-// noteKeys fills keys from the part that no compaction has seen, and sets upto.
+// pauseBytes is after how many bytes a compaction pauses, so as to keep to CompactionRate.
+const pauseBytes = 1 << 20
+
+// pace counts bytes read or written, and pauses now and then, unless there is haste. No lock but compactMu is held.
+func (c *compaction) pace(n int) error {
+	c.l.compacted.Add(int64(n))
+	if c.owed += int64(n); c.owed < pauseBytes {
+		return nil
+	}
+	d := time.Duration(c.owed) * time.Second / time.Duration(c.l.opt.CompactionRate)
+	c.owed = 0
+	if c.hurry || c.l.space() != topic.SpaceOK {
+		return nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-c.l.stop:
+		return errStopped
+	}
+}
+
+// noteKeys fills keys and erased from the part that no compaction has seen, and sets upto.
 func (c *compaction) noteKeys() (whole bool, err error) {
 	c.upto = c.segs[len(c.segs)-1].meta.Next
 	whole = true
@@ -146,7 +212,11 @@ func (c *compaction) noteKeys() (whole bool, err error) {
 			continue
 		}
 		err := c.each(seg, func(_ *recordbatch.Header, r *topic.Record) (bool, error) {
-			if r.Key == nil || r.Offset < c.clean {
+			if r.Offset < c.clean {
+				return true, nil
+			}
+			if r.Key == nil {
+				c.noteErasure(r)
 				return true, nil
 			}
 			if !c.keys.put(r.Key, r.Offset, c.partial(r)) {
@@ -162,6 +232,30 @@ func (c *compaction) noteKeys() (whole bool, err error) {
 	return whole, nil
 }
 
+// maxErasures bounds those that are noted; of more, the oldest ones are kept in the log with all that they cover.
+const maxErasures = 1024
+
+func (c *compaction) noteErasure(r *topic.Record) {
+	if c.eraser == nil || r.Value == nil || !c.eraser.Erases(r.Value) {
+		return
+	}
+	e := erasure{r.Offset, slices.Clone(r.Value)}
+	c.erased = slices.DeleteFunc(c.erased, func(o erasure) bool { return c.eraser.Covers(e.value, o.value) })
+	if c.erased = append(c.erased, e); len(c.erased) > maxErasures {
+		c.erased = c.erased[1:]
+	}
+}
+
+// isErased reports whether a newer record makes r meaningless.
+func (c *compaction) isErased(r *topic.Record) bool {
+	for i := len(c.erased) - 1; i >= 0 && c.erased[i].offset > r.Offset; i-- {
+		if c.eraser.Covers(c.erased[i].value, r.Value) {
+			return true
+		}
+	}
+	return false
+}
+
 func (c *compaction) partial(r *topic.Record) bool {
 	return c.l.opt.Merger != nil && r.Value != nil && c.l.opt.Merger.Partial(r.Value)
 }
@@ -175,31 +269,46 @@ const (
 	carry          // leave out, but a newer partial record needs its value
 	complete       // keep, with what was carried for its key
 	beginTerm      // keep; a tombstone that from now on has a time to go
+	sever          // keep; a tombstone before which nothing counts that was carried
 )
 
 // judge decides a record's fate. It changes nothing.
 func (c *compaction) judge(h *recordbatch.Header, r *topic.Record) fate {
-	if r.Key == nil || r.Offset >= c.upto {
+	if r.Offset >= c.upto {
 		return keep
 	}
-	newest, partial := c.keys.newest(r.Key)
-	if newest > r.Offset {
-		if partial {
-			return carry
-		}
-		return leave
-	}
-	if r.Value == nil {
-		switch {
-		case !h.DeleteHorizon:
-			return beginTerm
-		case c.now >= h.BaseTime && r.Offset < c.floor:
+	if r.Key == nil { // what has no key is not compacted by key; a truncate that another one follows says nothing
+		if r.Value != nil && r.Offset != c.last && c.eraser != nil && c.eraser.Erases(r.Value) && c.isErased(r) {
 			return leave
 		}
 		return keep
 	}
-	if partial && c.pending[string(r.Key)] != nil {
+	if r.Value != nil && c.isErased(r) {
+		return leave
+	}
+	newest, partial := c.keys.newest(r.Key)
+	switch {
+	case newest > r.Offset && !partial:
+		return leave
+	case r.Value == nil:
+		// Also before a newer partial record: who has read up to here would lay that one over what this one deletes.
+		return c.judgeTombstone(h, r)
+	case newest > r.Offset:
+		return carry
+	case partial && c.pending[string(r.Key)] != nil:
 		return complete
+	}
+	return keep
+}
+
+func (c *compaction) judgeTombstone(h *recordbatch.Header, r *topic.Record) fate {
+	switch {
+	case !h.DeleteHorizon:
+		return beginTerm
+	case c.now >= h.BaseTime && r.Offset < c.floor && r.Offset != c.last && !c.full: // if full, what it deletes may still be there
+		return leave
+	case c.pending[string(r.Key)] != nil:
+		return sever
 	}
 	return keep
 }
@@ -223,14 +332,15 @@ func (c *compaction) rewrite(group []*segment) error {
 	}
 	first, last := group[0].meta, group[len(group)-1].meta
 	seg := &segment{dir: c.p.dir, sealed: true, saved: true, indexed: -indexInterval}
-	seg.meta = segmentMeta{Base: first.Base, Gen: first.Gen + 1, First: last.Next, Next: last.Next, MaxTime: math.MinInt64}
+	seg.meta = segmentMeta{Base: first.Base, Gen: first.Gen + 1, First: last.Next, Next: last.Next, MaxTime: math.MinInt64,
+		Begun: first.Begun, Written: last.Written}
 	f, err := c.l.files.create(seg, c.l.owned)
 	if err != nil {
 		return err
 	}
 	defer c.l.files.release(seg)
 	c.swaps = append(c.swaps, swap{old: group, new: seg}) // abandon finds it
-	out := &output{seg: seg, file: f, base: first.Base, compression: c.p.topic.settings.compression}
+	out := &output{seg: seg, file: f, base: first.Base, before: math.MinInt64, compression: c.set.compression, pace: c.pace}
 	for _, s := range group {
 		if err := c.each(s, func(h *recordbatch.Header, r *topic.Record) (bool, error) { return true, c.move(out, h, r) }); err != nil {
 			return err
@@ -255,7 +365,11 @@ func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) e
 	if h.DeleteHorizon && r.Value == nil {
 		horizon = h.BaseTime
 	}
-	switch c.judge(h, r) {
+	fate := c.judge(h, r)
+	if r.Key != nil && r.Value == nil {
+		c.drop(string(r.Key), c.pending[string(r.Key)])
+	}
+	switch fate {
 	case leave:
 		return nil
 	case carry:
@@ -272,7 +386,7 @@ func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) e
 		r.Value = value
 		c.drop(key, older)
 	case beginTerm:
-		horizon = c.now + c.p.topic.settings.deleteRetention
+		horizon = c.now + c.set.deleteRetention
 	}
 	return out.add(r, horizon)
 }
@@ -282,10 +396,6 @@ func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) e
 func (c *compaction) carry(r *topic.Record) (stays bool, err error) {
 	key := string(r.Key)
 	older := c.pending[key]
-	if r.Value == nil { // nothing before it counts, which it must go on saying if some of it may still be there
-		c.drop(key, older)
-		return c.full, nil
-	}
 	value := r.Value
 	if older != nil && c.partial(r) {
 		if value, err = c.l.opt.Merger.Merge(nil, older, r.Value); err != nil {
@@ -293,19 +403,24 @@ func (c *compaction) carry(r *topic.Record) (stays bool, err error) {
 		}
 	}
 	c.drop(key, older)
-	if c.held+int64(len(key)+len(value)) > c.l.opt.CompactionMemory {
+	if c.held > 0 && c.held+pendingBytes(key, value) > c.l.opt.CompactionMemory/4 {
 		r.Value = value
-		c.full = true
+		c.full, c.stayed = true, min(c.stayed, r.Offset)
 		return true, nil
 	}
 	c.pending[key] = append(make([]byte, 0, max(1, len(value))), value...)
-	c.held += int64(len(key) + len(value))
+	c.held += pendingBytes(key, value)
 	return false, nil
+}
+
+// pendingBytes is what an entry of pending takes of memory, about.
+func pendingBytes(key string, value []byte) int64 {
+	return int64(len(key) + len(value) + pendingOverhead)
 }
 
 func (c *compaction) drop(key string, value []byte) {
 	if value != nil {
 		delete(c.pending, key)
-		c.held -= int64(len(key) + len(value))
+		c.held -= pendingBytes(key, value)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -69,14 +70,45 @@ func want(t *testing.T, l *disk.Log, pairs ...string) {
 // TestCompactionMerges: what a newer record leaves unsaid survives the record that said it.
 func TestCompactionMerges(t *testing.T) {
 	l := memLog(t, newFS(), disk.Options{Merger: columns{}, ManualCompaction: true, SegmentBytes: 200})
-	put(t, l, "k", "1|big|3", "x", "1|2|3", "k", "4|?|?", "k", "?|?|5", "y", "?|2|?", "z", "a|b|c", "z", "tombstone", "z", "?|?|new")
+	put(t, l, "k", "1|big|3", "x", "1|2|3", "k", "4|?|?", "k", "?|?|5", "y", "?|2|?")
 	compact(t, l)
-	want(t, l, "k", "4|big|5", "x", "1|2|3", "y", "?|2|?", "z", "?|?|new")
+	want(t, l, "k", "4|big|5", "x", "1|2|3", "y", "?|2|?")
 	put(t, l, "k", "6|?|?")
 	compact(t, l)
 	put(t, l, "k", "?|?|?", "x", "?|9|?")
 	compact(t, l)
-	want(t, l, "k", "6|big|5", "x", "1|9|3", "y", "?|2|?", "z", "?|?|new")
+	want(t, l, "k", "6|big|5", "x", "1|9|3", "y", "?|2|?")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDeletedBeforePartial: a partial value must not take columns from before a delete, and not from what a consumer has
+// that has read so far, so the tombstone between stays for its term.
+func TestDeletedBeforePartial(t *testing.T) {
+	var now atomic.Int64
+	now.Store(1_000_000)
+	l := memLog(t, newFS(), disk.Options{Merger: columns{}, ManualCompaction: true, SegmentBytes: 200,
+		Now: func() time.Time { return time.UnixMilli(now.Load()) }})
+	put(t, l, "z", "a|b|c", "x", "1|2|3", "z", "tombstone", "z", "?|?|new", "x", "1|2|4")
+	check := func(want ...string) {
+		t.Helper()
+		compact(t, l)
+		got, err := readAll(t.Context(), l, "a", 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var have []string
+		for _, r := range got {
+			have = append(have, fmt.Sprintf("%s=%s", r.Key, r.Value))
+		}
+		if !slices.Equal(have, want) {
+			t.Fatalf("%q, want %q", have, want)
+		}
+	}
+	check("z=", "z=?|?|new", "x=1|2|4")
+	now.Add(2 * (24 * time.Hour).Milliseconds())
+	check("z=?|?|new", "x=1|2|4")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +119,7 @@ func TestTombstones(t *testing.T) {
 	var now, floor atomic.Int64
 	now.Store(1_000_000)
 	l := memLog(t, newFS(), disk.Options{ManualCompaction: true, SegmentBytes: 300,
-		Now: func() time.Time { return time.UnixMilli(now.Load()) }, ConsumerFloor: func(string, int32) int64 { return floor.Load() }})
+		Now: func() time.Time { return time.UnixMilli(now.Load()) }, ConsumerFloor: func(string, uint32, int32) int64 { return floor.Load() }})
 	day := (24 * time.Hour).Milliseconds()
 	put(t, l, "k", "v", "x", "1", "k", "tombstone", "x", "2")
 	now.Add(10 * day) // the records are old; the term begins with the first compaction all the same
@@ -116,10 +148,13 @@ func TestTombstones(t *testing.T) {
 		now.Add(2 * day)
 		floor.Store(100)
 		compact(t, l)
-		want(t, l, "x", "2")
+		want(t, l, "k", "tombstone", "x", "2") // it is the last record
+		put(t, l, "x", "3")
+		compact(t, l)
+		want(t, l, "x", "3")
 		put(t, l, "k", "last")
 		compact(t, l)
-		want(t, l, "x", "2", "k", "last")
+		want(t, l, "x", "3", "k", "last")
 	})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)

@@ -75,7 +75,8 @@ func newWorld(seed uint64) *world {
 	}
 	if w.rnd.IntN(2) == 0 {
 		floor := w.rnd.Int64N(100)
-		w.opt.ConsumerFloor = func(string, int32) int64 { return floor }
+		w.opt.ConsumerFloor = func(string, uint32, int32) int64 { return floor }
+		w.model.floor = floor
 	}
 	return w
 }
@@ -128,6 +129,11 @@ func (w *world) act() act {
 		return act{func(context.Context) error { return nil }, none}
 	case p < 14 && w.model.exists[name]:
 		return act{func(ctx context.Context) error { return w.log.Delete(ctx, name) }, func() { w.model.exists[name] = false }}
+	case p < 17 && w.model.exists[name]:
+		set := map[string]string{"segment.bytes": fmt.Sprint(300 + w.rnd.IntN(3000)), "delete.retention.ms": fmt.Sprint(w.rnd.IntN(1_000_000)),
+			"min.cleanable.dirty.ratio": fmt.Sprint(w.rnd.IntN(3)) + "e-1", "min.compaction.lag.ms": fmt.Sprint(w.rnd.IntN(2) * 400_000),
+			"compression.type": []string{"", "zstd", "snappy", "lz4"}[w.rnd.IntN(4)]}
+		return act{func(ctx context.Context) error { return w.log.Configure(ctx, name, set) }, none}
 	case p < 25 && !w.model.exists[name]:
 		spec := topic.Spec{Name: name, Partitions: 2, Config: map[string]string{"delete.retention.ms": "500000"}}
 		if name == "b" {

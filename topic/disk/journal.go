@@ -28,6 +28,7 @@ const (
 	kindRecords = 1
 	kindCreate  = 2
 	kindDelete  = 3
+	kindConfig  = 4
 
 	// Not in frames: what else the writer can be asked.
 	askClose      = 253 // begin the last checkpoint

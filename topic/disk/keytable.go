@@ -18,10 +18,11 @@ type keyEntry struct {
 
 const keyEntryBytes = 24
 
-// newKeyTable makes a table of at most about so many bytes.
+// newKeyTable makes a table that takes at most about so many bytes, the moment included when it has grown and the old
+// entries are still there.
 func newKeyTable(bytes int64) *keyTable {
 	most := 64
-	for int64(most)*2*keyEntryBytes <= bytes {
+	for int64(most)*2*keyEntryBytes*3/2 <= bytes {
 		most *= 2
 	}
 	t := &keyTable{seeds: [2]maphash.Seed{maphash.MakeSeed(), maphash.MakeSeed()}, most: most}

@@ -22,18 +22,19 @@ import (
 
 // Log is the embedded log. Open makes one.
 type Log struct {
-	opt   Options
-	lock  io.Closer
-	files files
-	bytes atomic.Int64 // of segments
+	opt    Options
+	opened time.Time
+	lock   io.Closer
+	files  files
+	bytes  atomic.Int64 // of segments
 
-	mu      sync.RWMutex // guards the next six; never held across I/O
-	topics  map[string]*logTopic
-	retired map[string]uint32
-	watch   chan struct{} // closed when the set of topics changes
-	changes uint64        // how often it did
-	space   chan struct{} // closed when space was freed
-	readers map[*Reader]struct{}
+	mu         sync.RWMutex // guards the next six; never held across I/O
+	topics     map[string]*logTopic
+	retired    map[string]uint32
+	watch      chan struct{} // closed when the set of topics changes
+	changes    uint64        // how often it did
+	spaceFreed chan struct{} // closed when space was freed
+	readers    map[*Reader]struct{}
 
 	// The queue to the writer.
 	qmu    sync.Mutex
@@ -54,6 +55,12 @@ type Log struct {
 	fatal atomic.Pointer[error] // LOG_BROKEN or LOG_FENCED: why the writer does nothing any more
 
 	kept atomic.Int64 // bytes of the journal that recovery would read
+
+	// See space.go.
+	diskFull  atomic.Bool  // an Append has found no space on the disk, and none has found some since
+	waiting   atomic.Int64 // Appends that wait for space
+	seen      atomic.Value // topic.Space: what was said of it last
+	compacted atomic.Int64 // bytes that compaction has read and written
 
 	// Checkpoints; see checkpoint.go. Whoever holds manMu alone changes the manifest and the set of sealed segments.
 	manMu    sync.Mutex
@@ -93,10 +100,18 @@ func (d dirt) add(other dirt) {
 }
 
 var (
-	_ topic.Log     = (*Log)(nil)
-	_ topic.Watcher = (*Log)(nil)
-	_ topic.Deleter = (*Log)(nil)
+	_ topic.Log        = (*Log)(nil)
+	_ topic.Watcher    = (*Log)(nil)
+	_ topic.Deleter    = (*Log)(nil)
+	_ topic.Configurer = (*Log)(nil)
+	_ topic.Clock      = (*Log)(nil)
+	_ topic.Gauge      = (*Log)(nil)
+	_ topic.Meter      = (*Log)(nil)
 )
+
+// now is the log's clock, in milliseconds. It goes on as the machine's monotonic clock does: when somebody sets the time,
+// nothing is removed before its term.
+func (l *Log) now() int64 { return l.opened.Add(l.opt.Now().Sub(l.opened)).UnixMilli() }
 
 // failure returns why the writer does nothing any more, nil if it works.
 func (l *Log) failure() error {
@@ -125,7 +140,7 @@ func (l *Log) Topics(ctx context.Context) ([]topic.Info, error) {
 	slices.SortFunc(all, func(a, b *logTopic) int { return cmp.Compare(a.name, b.name) })
 	infos := make([]topic.Info, len(all))
 	for i, t := range all {
-		infos[i] = topic.Info{Name: t.name, Epoch: t.epoch, Config: maps.Clone(t.config), Partitions: make([]topic.PartitionInfo, len(t.parts))}
+		infos[i] = topic.Info{Name: t.name, Epoch: t.epoch, Config: maps.Clone(t.conf().config), Partitions: make([]topic.PartitionInfo, len(t.parts))}
 		for j, p := range t.parts {
 			infos[i].Partitions[j] = p.info()
 		}
@@ -192,14 +207,6 @@ func (l *Log) topicsChanged() {
 	l.watch = make(chan struct{})
 }
 
-// freed lets Appends look again that wait for space.
-func (l *Log) freed() {
-	l.mu.Lock()
-	close(l.space)
-	l.space = make(chan struct{})
-	l.mu.Unlock()
-}
-
 func (l *Log) isClosed() bool {
 	l.qmu.Lock()
 	defer l.qmu.Unlock()
@@ -251,7 +258,8 @@ func (l *Log) newTopic(m *topicMeta) (*logTopic, error) {
 	if err != nil {
 		return nil, fmt.Errorf("topic %s: %w", m.Name, err)
 	}
-	t := &logTopic{id: m.ID, name: m.Name, epoch: m.Epoch, config: m.Config, settings: s}
+	t := &logTopic{id: m.ID, name: m.Name, epoch: m.Epoch}
+	t.settings.Store(s)
 	for i := range m.Partitions {
 		t.parts = append(t.parts, newPartition(t, int32(i), l.opt.Dir))
 	}

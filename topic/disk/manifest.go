@@ -50,6 +50,7 @@ type topicMeta struct {
 type partitionMeta struct {
 	Next     int64         `json:"next"`
 	Clean    int64         `json:"clean,omitempty"`
+	LogStart int64         `json:"logStart,omitempty"`
 	Segments []segmentMeta `json:"segments"`
 }
 

@@ -15,8 +15,17 @@ import (
 	"github.com/tailrace/tailrace/topic/disk"
 )
 
-// columns merges values of the form "a|b|c", where "?" is a column that the value doesn't say.
+// columns merges values of the form "a|b|c|table", where "?" is a column that the value doesn't say. The value
+// "TRUNCATE|table" erases those of the table.
 type columns struct{}
+
+var _ disk.Eraser = columns{}
+
+func (columns) Erases(v []byte) bool { return bytes.HasPrefix(v, []byte("TRUNCATE|")) }
+
+func (columns) Covers(eraser, older []byte) bool { return tableOf(eraser) == tableOf(older) }
+
+func tableOf(v []byte) string { return string(v[bytes.LastIndexByte(v, '|')+1:]) }
 
 func (columns) Partial(v []byte) bool { return bytes.Contains(v, []byte("?")) }
 
@@ -42,10 +51,11 @@ type model struct {
 	epochs map[string]uint32 // last epoch of each topic
 	exists map[string]bool
 	recs   map[place][]topic.Record
+	floor  int64 // of consumers; -1: there are none
 }
 
 func newModel() *model {
-	return &model{epochs: map[string]uint32{}, exists: map[string]bool{}, recs: map[place][]topic.Record{}}
+	return &model{epochs: map[string]uint32{}, exists: map[string]bool{}, recs: map[place][]topic.Record{}, floor: -1}
 }
 
 func (m *model) at(name string, num int32) place { return place{name, m.epochs[name], num} }
@@ -67,6 +77,12 @@ func (m *model) create(name string) {
 func step(state map[string]string, r *topic.Record) {
 	key := string(r.Key)
 	switch old, known := state[key]; {
+	case r.Key == nil && r.Value != nil && (columns{}).Erases(r.Value):
+		for k, v := range state {
+			if tableOf([]byte(v)) == tableOf(r.Value) {
+				delete(state, k)
+			}
+		}
 	case r.Key == nil:
 	case r.Value == nil:
 		delete(state, key)
@@ -98,11 +114,15 @@ func (m *model) random(rnd *rand.Rand) []topic.Record {
 	var recs []topic.Record
 	for range 1 + rnd.IntN(10) {
 		r := topic.Record{Topic: names[rnd.IntN(len(names))], Partition: int32(rnd.IntN(2)), Timestamp: rnd.Int64N(1000)}
+		table := rnd.IntN(3) / 2 // of two tables that share the topic
 		if rnd.IntN(10) > 0 {
-			r.Key = fmt.Appendf(nil, "k%d", rnd.IntN(12))
+			r.Key = fmt.Appendf(nil, "%d.k%d", table, rnd.IntN(8))
 		}
-		if r.Key == nil || rnd.IntN(6) > 0 {
-			r.Value = []byte(column() + "|" + column() + "|" + column())
+		switch {
+		case r.Key == nil && rnd.IntN(3) == 0:
+			r.Value = fmt.Appendf(nil, "TRUNCATE|%d", table)
+		case r.Key == nil || rnd.IntN(6) > 0:
+			r.Value = fmt.Appendf(nil, "%s|%s|%s|%d", column(), column(), column(), table)
 		}
 		recs = append(recs, r)
 	}
@@ -131,7 +151,7 @@ func (m *model) check(ctx context.Context, l *disk.Log) error {
 			if err != nil {
 				return fmt.Errorf("%v: %w", at, err)
 			}
-			if err := compare(got, m.recs[at]); err != nil {
+			if err := compare(got, m.recs[at], m.floor); err != nil {
 				return fmt.Errorf("%v: %w", at, err)
 			}
 		}
@@ -212,14 +232,21 @@ func readSome(ctx context.Context, l *disk.Log, name string, num int32, pi topic
 	return got, nil
 }
 
-func compare(got, all []topic.Record) error {
-	want, have := map[string]string{}, map[string]string{}
+// compare checks what is left of the records that were appended, all: that it is some of them, each at its offset; that
+// of those without a key none is missing but truncates that another one follows; and that it folds to the same state,
+// also for a consumer that has read everything up to some place that floor allows and goes on from there.
+func compare(got, all []topic.Record, floor int64) error {
+	truncated := map[string]int{} // last truncate of each table
+	for o := range all {
+		if r := &all[o]; r.Key == nil && r.Value != nil && (columns{}).Erases(r.Value) {
+			truncated[tableOf(r.Value)] = o
+		}
+	}
 	i := 0
 	for o := range all {
 		a := &all[o]
-		step(want, a)
 		if i == len(got) || got[i].Offset != int64(o) {
-			if a.Key == nil {
+			if a.Key == nil && (!(columns{}).Erases(a.Value) || truncated[tableOf(a.Value)] == o) {
 				return fmt.Errorf("record %d has no key and is missing", o)
 			}
 			continue
@@ -229,36 +256,65 @@ func compare(got, all []topic.Record) error {
 		if !bytes.Equal(g.Key, a.Key) || g.Timestamp != a.Timestamp || (g.Value == nil) != (a.Value == nil) || (g.Key == nil) != (a.Key == nil) {
 			return fmt.Errorf("record %d is %q %q, was %q %q", o, g.Key, g.Value, a.Key, a.Value)
 		}
-		step(have, g)
 	}
 	if i != len(got) {
 		return fmt.Errorf("record %d was never appended, or is out of order", got[i].Offset)
 	}
-	for k, v := range want {
-		if have[k] != v {
-			return fmt.Errorf("key %s is %q, should be %q", k, have[k], v)
-		}
+	if len(all) > 0 && (len(got) == 0 || got[len(got)-1].Offset != int64(len(all)-1)) {
+		return fmt.Errorf("the last record, %d, is missing", len(all)-1)
 	}
-	if len(have) != len(want) {
-		return fmt.Errorf("%d keys, should be %d", len(have), len(want))
+	starts := []int{0}
+	if floor >= 0 && int(floor) < len(all) {
+		starts = append(starts, int(floor), (int(floor)+len(all))/2)
+	}
+	for _, from := range starts {
+		want, have := map[string]string{}, map[string]string{}
+		for o := range all {
+			step(want, &all[o])
+			if o < from {
+				step(have, &all[o])
+			}
+		}
+		for i := range got {
+			if got[i].Offset >= int64(from) {
+				step(have, &got[i])
+			}
+		}
+		for k, v := range want {
+			if have[k] != v {
+				return fmt.Errorf("read from %d on, key %s is %q, should be %q", from, k, have[k], v)
+			}
+		}
+		if len(have) != len(want) {
+			return fmt.Errorf("read from %d on there are %d keys, should be %d", from, len(have), len(want))
+		}
 	}
 	return nil
 }
 
 func TestModelItself(t *testing.T) {
-	all := []topic.Record{
-		{Key: []byte("k"), Value: []byte("1|2|3")},
-		{Key: []byte("k"), Value: []byte("4|?|5"), Offset: 1},
+	rec := func(offset int64, key, value string) topic.Record {
+		return topic.Record{Key: []byte(key), Value: []byte(value), Offset: offset}
 	}
-	lost := []topic.Record{all[1]}
-	if compare(lost, all) == nil {
+	all := []topic.Record{rec(0, "k", "1|2|3|0"), rec(1, "k", "4|?|5|0")}
+	if compare(all[1:], all, -1) == nil {
 		t.Error("a lost column was not noticed")
 	}
-	merged := []topic.Record{{Key: []byte("k"), Value: []byte("4|2|5"), Offset: 1}}
-	if err := compare(merged, all); err != nil {
+	if err := compare([]topic.Record{rec(1, "k", "4|2|5|0")}, all, 0); err != nil {
 		t.Errorf("a right compaction was refused: %v", err)
 	}
-	if compare(all[:1], all) == nil || compare([]topic.Record{all[1], all[0]}, all) == nil {
+	if compare(all[:1], all, -1) == nil || compare([]topic.Record{all[1], all[0]}, all, -1) == nil {
 		t.Error("a lost or misordered record was not noticed")
+	}
+	gone := []topic.Record{rec(0, "k", "1|2|3|0"), {Key: []byte("k"), Offset: 1}, rec(2, "x", "1|2|3|0")}
+	if compare(gone[2:], gone, -1) != nil || compare(gone[2:], gone, 1) == nil {
+		t.Error("a tombstone that a consumer had not passed was not missed")
+	}
+	erased := []topic.Record{rec(0, "k", "1|2|3|0"), rec(1, "x", "1|2|3|1"), {Offset: 2, Value: []byte("TRUNCATE|0")}, rec(3, "x", "2|2|3|1")}
+	if err := compare([]topic.Record{erased[2], erased[3]}, erased, 0); err != nil {
+		t.Errorf("a right compaction was refused: %v", err)
+	}
+	if compare([]topic.Record{erased[0], erased[3]}, erased, -1) == nil {
+		t.Error("a lost truncate was not noticed")
 	}
 }

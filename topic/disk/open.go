@@ -22,18 +22,19 @@ func Open(ctx context.Context, opt Options) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		opt:     opt,
-		files:   files{fs: opt.FS, max: opt.MaxOpenFiles},
-		topics:  make(map[string]*logTopic),
-		retired: make(map[string]uint32),
-		watch:   make(chan struct{}),
-		changes: 1,
-		space:   make(chan struct{}),
-		readers: make(map[*Reader]struct{}),
-		qwake:   make(chan struct{}, 1),
-		byID:    make(map[uint32]*logTopic),
-		nextID:  1,
-		dirty:   newDirt(), unsynced: newDirt(),
+		opt:        opt,
+		opened:     opt.Now(),
+		files:      files{fs: opt.FS, max: opt.MaxOpenFiles},
+		topics:     make(map[string]*logTopic),
+		retired:    make(map[string]uint32),
+		watch:      make(chan struct{}),
+		changes:    1,
+		spaceFreed: make(chan struct{}),
+		readers:    make(map[*Reader]struct{}),
+		qwake:      make(chan struct{}, 1),
+		byID:       make(map[uint32]*logTopic),
+		nextID:     1,
+		dirty:      newDirt(), unsynced: newDirt(),
 		shots:    make(chan snapshot, 1),
 		tidyWake: make(chan struct{}, 1),
 		stop:     make(chan struct{}),
@@ -168,10 +169,10 @@ func (l *Log) load(man *manifest, orderly bool) error {
 }
 
 func (l *Log) loadPartition(p *partition, pm *partitionMeta, orderly bool) error {
-	p.next, p.end, p.clean = pm.Next, pm.Next, pm.Clean
+	p.next, p.end, p.clean, p.logStart = pm.Next, pm.Next, pm.Clean, pm.LogStart
 	p.made = len(pm.Segments) > 0
 	for i, m := range pm.Segments {
-		s := &segment{dir: p.dir, meta: m, indexFrom: m.Bytes, indexed: -indexInterval}
+		s := &segment{dir: p.dir, meta: m, indexFrom: m.Bytes, indexed: -indexInterval, latest: m.MaxTime}
 		// The last segment goes on only if it ends where the partition does: compaction may have removed one after it.
 		s.sealed = i < len(pm.Segments)-1 || m.Next != pm.Next || !orderly
 		s.saved = s.sealed
@@ -432,6 +433,8 @@ func (l *Log) replayFrame(f *frame) error {
 		return nil
 	case kindCreate:
 		return l.replayCreate(f.payload)
+	case kindConfig:
+		return l.replayConfig(f.payload)
 	case kindDelete:
 		if len(f.payload) != 4 {
 			return errNumbering

@@ -16,8 +16,10 @@ type output struct {
 	buf         []byte
 	building    bool
 	base        int64 // of the batch being built, or of the next one
+	before      int64 // the greatest timestamp in the batches before that one
 	last        int64 // offset of the record that was added last
 	horizon     int64 // of that batch; -1: none
+	pace        func(bytes int) error
 }
 
 // outputBytes is how much an output writes at a time.
@@ -36,6 +38,9 @@ func (o *output) add(r *topic.Record, horizon int64) error {
 		o.builder.Begin(o.buf, o.base, o.compression)
 		if horizon >= 0 {
 			o.builder.SetDeleteHorizon(horizon)
+			if h := &o.seg.meta.Horizon; *h == 0 || horizon < *h {
+				*h = max(horizon, 1)
+			}
 		}
 		m := &o.seg.meta
 		if m.Records == 0 {
@@ -55,9 +60,10 @@ func (o *output) endBatch() error {
 	o.building = false
 	at := o.seg.meta.Bytes + int64(from)
 	if at-o.seg.indexed >= indexInterval {
-		o.seg.index = append(o.seg.index, indexEntry{o.base, at})
+		o.seg.index = append(o.seg.index, indexEntry{o.base, at, o.before})
 		o.seg.indexed = at
 	}
+	o.before = o.seg.meta.MaxTime
 	o.base = o.last + 1
 	if len(o.buf) >= outputBytes {
 		return o.flush()
@@ -69,9 +75,10 @@ func (o *output) flush() error {
 	if _, err := o.file.WriteAt(o.buf, o.seg.meta.Bytes); err != nil {
 		return err
 	}
-	o.seg.meta.Bytes += int64(len(o.buf))
+	n := len(o.buf)
+	o.seg.meta.Bytes += int64(n)
 	o.buf = o.buf[:0]
-	return nil
+	return o.pace(n)
 }
 
 func (o *output) finish() error {

@@ -5,20 +5,22 @@ import (
 	"path"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/topic/disk/recordbatch"
 )
 
-// A logTopic is one topic of one epoch. All but partitions' contents is fixed when it is made.
+// A logTopic is one topic of one epoch. All but settings and partitions' contents is fixed when it is made.
 type logTopic struct {
 	id       uint32 // never used again
 	name     string
 	epoch    uint32
-	config   map[string]string
-	settings settings
+	settings atomic.Pointer[settings] // replaced by Configure
 	parts    []*partition
 }
+
+func (t *logTopic) conf() *settings { return t.settings.Load() }
 
 // A partition is an ordered list of segments. Only the writer appends to it; anyone reads.
 type partition struct {
@@ -32,10 +34,13 @@ type partition struct {
 	inGroup bool // in the log's touched
 	made    bool // the directory is there
 
+	warned bool // the compactor's: that a consumer will be left behind
+
 	mu        sync.Mutex // guards the following; never held across I/O
 	segs      []*segment // the last one is being written unless it is sealed
 	end       int64      // next as readers see it: durable up to here
 	clean     int64      // compaction has seen everything below
+	logStart  int64      // retention has removed everything below
 	gone      bool       // the topic was deleted
 	followers []*follower
 }
@@ -49,6 +54,7 @@ type stagedRun struct {
 	first   int64
 	next    int64
 	maxTime int64
+	written int64
 	index   []indexEntry
 }
 
@@ -65,7 +71,7 @@ func dirName(name string, epoch uint32, num int32) string {
 func (p *partition) info() topic.PartitionInfo {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	in := topic.PartitionInfo{Start: p.start(), End: p.end}
+	in := topic.PartitionInfo{Start: p.start(), LogStart: p.logStart, End: p.end}
 	for _, s := range p.segs {
 		in.Records += s.meta.Records
 		in.Bytes += s.meta.Bytes
@@ -114,9 +120,10 @@ func (l *Log) stage(p *partition, data []byte, assign bool) error {
 		l.touched = append(l.touched, p)
 	}
 	seg, pos := p.position()
-	if seg == nil || pos > 0 && (pos+int64(len(data)) > p.topic.settings.segmentBytes || p.next-seg.meta.Base > 1<<30) {
+	set, now := p.topic.conf(), l.now()
+	if seg == nil || pos > 0 && (pos+int64(len(data)) > set.segmentBytes || p.next-seg.meta.Base > 1<<30 || now-seg.meta.Begun >= set.rollMs()) {
 		var err error
-		if seg, err = l.newSegment(p); err != nil {
+		if seg, err = l.newSegment(p, now); err != nil {
 			return err
 		}
 		pos = 0
@@ -125,6 +132,7 @@ func (l *Log) stage(p *partition, data []byte, assign bool) error {
 	if err != nil {
 		return err
 	}
+	run.written = now
 	p.staged = append(p.staged, run) // before the write, so that unstage finds a new segment
 	f, err := l.files.acquire(seg, 0)
 	if err != nil {
@@ -153,9 +161,10 @@ func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (s
 		recordbatch.SetBaseOffset(rest, p.next)
 		at := pos + int64(len(data)-len(rest))
 		if at-indexed >= indexInterval {
-			run.index = append(run.index, indexEntry{p.next, at})
+			run.index = append(run.index, indexEntry{p.next, at, seg.latest})
 			indexed = at
 		}
+		seg.latest = max(seg.latest, h.MaxTime)
 		p.next += int64(h.LastDelta) + 1
 		run.records += int64(h.Count)
 		run.maxTime = max(run.maxTime, h.MaxTime)
@@ -166,7 +175,7 @@ func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (s
 }
 
 // newSegment makes the file of the segment that starts at the partition's next offset.
-func (l *Log) newSegment(p *partition) (*segment, error) {
+func (l *Log) newSegment(p *partition, now int64) (*segment, error) {
 	if !p.made {
 		if err := l.opt.FS.Mkdir(p.dir); err != nil {
 			return nil, err
@@ -174,7 +183,8 @@ func (l *Log) newSegment(p *partition) (*segment, error) {
 		p.made = true
 		l.dirty.dirs[path.Join(l.opt.Dir, topicsDir)] = true
 	}
-	s := &segment{dir: p.dir, meta: segmentMeta{Base: p.next, First: p.next, Next: p.next, MaxTime: math.MinInt64}, indexed: -indexInterval}
+	s := &segment{dir: p.dir, meta: segmentMeta{Base: p.next, First: p.next, Next: p.next, MaxTime: math.MinInt64, Begun: now},
+		indexed: -indexInterval, latest: math.MinInt64}
 	if _, err := l.files.create(s, l.owned); err != nil {
 		return nil, err
 	}
@@ -203,6 +213,7 @@ func (l *Log) publish() {
 			m.Records += r.records
 			m.Next = r.next
 			m.MaxTime = max(m.MaxTime, r.maxTime)
+			m.Written = r.written
 			for _, e := range r.index {
 				r.seg.index = append(r.seg.index, e)
 				r.seg.indexed = e.pos

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"sync"
 
 	"github.com/tailrace/tailrace/topic"
@@ -44,6 +45,7 @@ type follower struct {
 	reader *Reader
 	p      *partition
 	next   int64 // offset
+	fresh  bool  // from the start, and nothing read yet: it can't be left behind
 
 	waiting bool // for more records; guarded by p.mu
 	moved   bool // another follower took its place; guarded by reader.mu
@@ -111,11 +113,13 @@ func (f *follower) enter() error {
 	from := f.next
 	switch {
 	case from == topic.Start:
-		f.next = p.start()
+		f.next, f.fresh = p.start(), true
 	case from == topic.End:
 		f.next = p.end
 	case from < 0:
 		return fmt.Errorf("offset %d of %s is none: %w", from, p.topic.name, topic.ErrOutOfRange)
+	case from < p.logStart:
+		return p.leftBehind(from)
 	case from > p.end:
 		return fmt.Errorf("offset %d of %s/%d, which ends at %d: %w", from, p.topic.name, p.num, p.end, topic.ErrOutOfRange)
 	}
@@ -124,6 +128,11 @@ func (f *follower) enter() error {
 	}
 	p.followers = append(p.followers, f)
 	return nil
+}
+
+// leftBehind is the error for one who wants records from the offset on that retention has removed. p.mu is held.
+func (p *partition) leftBehind(from int64) error {
+	return fmt.Errorf("%s/%d from offset %d on, which begins at %d: %w", p.topic.name, p.num, from, p.logStart, topic.ErrLeftBehind)
 }
 
 // unfollow removes f. p.mu is held.
@@ -281,7 +290,7 @@ func (r *Reader) decode(f *follower, most int) error {
 			continue
 		}
 		rec.Topic, rec.Partition = f.p.topic.name, f.p.num
-		f.next = rec.Offset + 1
+		f.next, f.fresh = rec.Offset+1, false
 	}
 	return nil
 }
@@ -297,6 +306,11 @@ func (r *Reader) advance(f *follower, size int) {
 func (r *Reader) fill(f *follower) (ok bool, err error) {
 	limit, st := f.locate()
 	switch st {
+	case overtaken:
+		r.yield(f)
+		f.p.mu.Lock()
+		defer f.p.mu.Unlock()
+		return false, f.p.leftBehind(f.next)
 	case atEnd:
 		r.cur = nil
 		return false, nil
@@ -381,6 +395,7 @@ const (
 	needsIndex       // the segment's index must be built first
 	atEnd            // f waits
 	deleted          // the topic is gone
+	overtaken        // retention has removed it
 )
 
 // locate finds the segment and the position of f's next record, and how far the segment may be read.
@@ -394,6 +409,12 @@ func (f *follower) locate() (limit int64, st place) {
 	}
 	if f.seg != nil && f.pos < f.seg.meta.Bytes {
 		return f.seg.meta.Bytes, found
+	}
+	if f.next < p.logStart {
+		if !f.fresh {
+			return 0, overtaken
+		}
+		f.next = p.logStart
 	}
 	for _, s := range p.segs {
 		if s.meta.Next <= f.next || s.meta.Bytes == 0 || s == f.seg {
@@ -442,7 +463,7 @@ func (l *Log) buildIndex(p *partition, s *segment) error {
 	defer l.files.release(s)
 	var index []indexEntry
 	sc := scanner{name: s.path(), file: file, end: end, offset: s.meta.Base}
-	last := int64(-indexInterval)
+	last, latest := int64(-indexInterval), int64(math.MinInt64)
 	for {
 		b, h, pos, err := sc.next()
 		if err != nil {
@@ -452,9 +473,10 @@ func (l *Log) buildIndex(p *partition, s *segment) error {
 			break
 		}
 		if pos-last >= indexInterval {
-			index = append(index, indexEntry{h.BaseOffset, pos})
+			index = append(index, indexEntry{h.BaseOffset, pos, latest})
 			last = pos
 		}
+		latest = max(latest, h.MaxTime)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -1,9 +1,11 @@
 package disk
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"path"
 	"slices"
@@ -26,6 +28,11 @@ type segmentMeta struct {
 	First   int64  `json:"first"` // offset of the first record
 	Next    int64  `json:"next"`  // offset after the last record it was made with
 	MaxTime int64  `json:"maxTime"`
+
+	// By the log's clock, in milliseconds; 0 in what format version 1 wrote.
+	Begun   int64 `json:"begun,omitempty"`   // when the first of its records was appended
+	Written int64 `json:"written,omitempty"` // when the last one was
+	Horizon int64 `json:"horizon,omitempty"` // when the first of its tombstones may go; 0: none may
 }
 
 // A segment is a file of record batches. Its meta and index are guarded by its partition's mu; bytes of the file below
@@ -40,6 +47,7 @@ type segment struct {
 	index     []indexEntry // ascending, for the bytes from indexFrom on
 	indexFrom int64
 	indexed   int64 // the writer's: where the last entry points
+	latest    int64 // the writer's: no timestamp that it wrote is over this
 
 	// The file, opened when it is needed.
 	fm   sync.Mutex
@@ -47,8 +55,8 @@ type segment struct {
 	refs int
 }
 
-// indexEntry says that the batch at pos has base offset offset.
-type indexEntry struct{ offset, pos int64 }
+// indexEntry says that the batch at pos has base offset offset, and that no record before it has a timestamp over before.
+type indexEntry struct{ offset, pos, before int64 }
 
 // fileName is Kafka's name of a segment: its base offset, here with the compaction's count if it was rewritten.
 func (m *segmentMeta) fileName() string {
@@ -73,7 +81,28 @@ func (s *segment) seek(offset int64) (at indexEntry, ok bool) {
 	if lo > 0 {
 		return s.index[lo-1], true
 	}
-	return indexEntry{s.meta.Base, 0}, s.indexFrom == 0 || offset <= s.meta.First
+	return s.begin(), s.indexFrom == 0 || offset <= s.meta.First
+}
+
+// begin is an entry for the first batch.
+func (s *segment) begin() indexEntry { return indexEntry{s.meta.Base, 0, math.MinInt64} }
+
+// seekTime returns a batch at or before the first one with a record of timestamp ms or later. The index must be whole.
+func (s *segment) seekTime(ms int64) indexEntry {
+	n, _ := slices.BinarySearchFunc(s.index, ms, func(e indexEntry, ms int64) int { return cmp.Compare(e.before, ms) })
+	if n > 0 { // the last one before which all is older
+		return s.index[n-1]
+	}
+	return s.begin()
+}
+
+// touched is when the segment was last written to by the log's clock, or, if its timestamps are earlier, the greatest of
+// them: what its age counts from. Timestamps in the future don't keep it for ever.
+func (m *segmentMeta) touched() int64 {
+	if m.Written == 0 {
+		return m.MaxTime
+	}
+	return min(m.MaxTime, m.Written)
 }
 
 // corrupt is the permanent error for damage at position pos of a file.

@@ -13,8 +13,8 @@ type swap struct {
 }
 
 // replace makes swaps durable and visible, all or none, by writing the manifest; then it removes the old files. A clean
-// that is not negative becomes the partition's.
-func (l *Log) replace(p *partition, swaps []swap, clean int64) error {
+// or logStart that is not negative becomes the partition's.
+func (l *Log) replace(p *partition, swaps []swap, clean, logStart int64) error {
 	l.manMu.Lock()
 	defer l.manMu.Unlock()
 	if err := l.failure(); err != nil {
@@ -33,6 +33,7 @@ func (l *Log) replace(p *partition, swaps []swap, clean int64) error {
 	if clean >= 0 {
 		pm.Clean = clean
 	}
+	pm.LogStart = max(pm.LogStart, logStart)
 	if err := writeManifest(l.opt.FS, l.opt.Dir, &m); err != nil {
 		if fault.IsPermanent(err) {
 			return l.unsafe(err)
@@ -45,6 +46,7 @@ func (l *Log) replace(p *partition, swaps []swap, clean int64) error {
 	if clean >= 0 {
 		p.clean = clean
 	}
+	p.logStart = max(p.logStart, logStart)
 	if !p.gone {
 		for _, s := range swaps {
 			for _, o := range s.old {

@@ -25,10 +25,9 @@ func (l *Log) tidy() error {
 		case <-l.tidyWake:
 		case <-tick.C:
 		}
-		if m := l.opt.MaxBytes; m > 0 && l.bytes.Load()+l.kept.Load() > m && l.kept.Load() > 0 {
-			if err := l.Checkpoint(context.Background()); err != nil {
-				l.opt.Logger.Warn("a checkpoint to free space failed", "dir", l.opt.Dir, "error", err)
-			}
+		l.look()
+		if err := l.endSegments(); err != nil && !errors.Is(err, topic.ErrClosed) {
+			l.opt.Logger.Warn("a checkpoint before compaction failed", "dir", l.opt.Dir, "error", err)
 		}
 		for _, t := range l.all() {
 			for _, p := range t.parts {
@@ -37,7 +36,57 @@ func (l *Log) tidy() error {
 				}
 			}
 		}
+		l.look()
 	}
+}
+
+// endSegments ends the segments whose time is over and, without space, all, and makes a checkpoint, so that compaction
+// and retention can take them.
+func (l *Log) endSegments() error {
+	full := l.space() == topic.SpaceFull
+	ended := false
+	for _, t := range l.all() {
+		due := func(s *segment) bool { return full || l.isDue(t.conf(), &s.meta) }
+		active := false
+		for _, p := range t.parts {
+			a, s := p.unsaved(due)
+			active, ended = active || a, ended || s
+		}
+		if !active {
+			continue
+		}
+		err := l.do(context.Background(), &request{kind: askSeal, spec: topic.Spec{Name: t.name}, due: due})
+		if errors.Is(err, topic.ErrNoTopic) { // deleted meanwhile
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		ended = true
+	}
+	if !ended && !(full && l.kept.Load() > 0) {
+		return nil
+	}
+	return l.Checkpoint(context.Background())
+}
+
+// isDue reports whether a segment that is being written should end, so that its records don't outlive their term.
+func (l *Log) isDue(set *settings, m *segmentMeta) bool {
+	now := l.now()
+	return now-m.Begun >= set.rollMs() || set.remove && set.retentionMs >= 0 && now-m.touched() > set.retentionMs
+}
+
+// unsaved reports whether due holds of the segment that is being written, and of one that has ended since the last
+// checkpoint.
+func (p *partition) unsaved(due func(*segment) bool) (active, ended bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(p.segs) - 1; i >= 0 && !p.segs[i].saved; i-- {
+		if s := p.segs[i]; s.meta.Bytes > 0 && due(s) {
+			active, ended = active || !s.sealed, ended || s.sealed
+		}
+	}
+	return active, ended
 }
 
 // all returns the topics as they are now.
@@ -52,7 +101,8 @@ func (l *Log) all() []*logTopic {
 	return all
 }
 
-// Compact compacts a topic and applies its retention now, its last segments included. It blocks until that is done.
+// Compact compacts a topic and applies its retention now, its last segments included, as far as min.compaction.lag.ms
+// lets it. It blocks until that is done.
 func (l *Log) Compact(ctx context.Context, name string) error {
 	if err := l.do(ctx, &request{kind: askSeal, spec: topic.Spec{Name: name}}); err != nil {
 		return err
@@ -79,30 +129,83 @@ func (l *Log) Compact(ctx context.Context, name string) error {
 func (l *Log) tidyPartition(p *partition, force bool) error {
 	l.compactMu.Lock()
 	defer l.compactMu.Unlock()
-	s := &p.topic.settings
-	if s.remove {
+	if p.topic.conf().remove {
 		if err := l.retain(p); err != nil {
 			return err
 		}
 	}
-	for s.compact {
+	for set := p.topic.conf(); set.compact; {
 		segs, clean := p.saved()
-		var dirty, total int64
-		for _, seg := range segs {
-			total += seg.meta.Bytes
-			if seg.meta.Next > clean {
-				dirty += seg.meta.Bytes
-			}
-		}
-		if total == 0 || !force && (dirty == 0 || float64(dirty) < s.dirtyRatio*float64(total)) {
+		segs = l.ripe(set, segs, clean)
+		if len(segs) == 0 || !force && !l.worthIt(p, set, segs, clean) {
 			return nil
 		}
-		whole, err := l.newCompaction(p, segs, clean).run()
+		c := l.newCompaction(p, segs, clean)
+		c.hurry = force
+		whole, err := c.run()
 		if err != nil || whole {
 			return err
 		}
 	}
 	return nil
+}
+
+// ripe returns the segments that compaction may take: those up to the first one that is too young.
+func (l *Log) ripe(set *settings, segs []*segment, clean int64) []*segment {
+	now := l.now()
+	for i, s := range segs {
+		written := s.meta.Written
+		if written == 0 {
+			written = s.meta.MaxTime
+		}
+		if set.minLag > 0 && s.meta.Next > clean && now-written < set.minLag {
+			return segs[:i]
+		}
+	}
+	return segs
+}
+
+// worthIt reports whether segments should be compacted now: if enough of them is new or, when space is short, anything;
+// if something new is as old as max.compaction.lag.ms lets it be; if tombstones may go.
+func (l *Log) worthIt(p *partition, set *settings, segs []*segment, clean int64) bool {
+	now := l.now()
+	var dirty, total int64
+	for _, s := range segs {
+		m := &s.meta
+		total += m.Bytes
+		if m.Next <= clean {
+			continue
+		}
+		dirty += m.Bytes
+		if now-m.Begun >= set.maxLag {
+			return true
+		}
+	}
+	if dirty > 0 && (float64(dirty) >= set.dirtyRatio*float64(total) || l.space() != topic.SpaceOK) {
+		return true
+	}
+	return l.mayDrop(p, segs, now)
+}
+
+// mayDrop reports whether there are tombstones whose term is over and that all consumers have passed.
+func (l *Log) mayDrop(p *partition, segs []*segment, now int64) bool {
+	p.mu.Lock()
+	end := p.end
+	p.mu.Unlock()
+	floor := int64(-1)
+	for _, s := range segs {
+		m := &s.meta
+		if m.Horizon == 0 || now < m.Horizon || m.Next == end { // the last record stays in any case
+			continue
+		}
+		if floor < 0 {
+			floor = l.floor(p)
+		}
+		if floor >= m.Next {
+			return true
+		}
+	}
+	return false
 }
 
 // saved returns the segments that compaction may take: sealed, and whole in the manifest. Their meta doesn't change.
@@ -121,28 +224,46 @@ func (p *partition) saved() (segs []*segment, clean int64) {
 	return segs, p.clean
 }
 
-// retain removes the oldest segments that are older, or more, than the topic keeps.
+// retain removes the oldest segments that are older, or more, than the topic keeps. It warns of consumers that this
+// leaves behind, and, before it comes to that, of those that are near it.
 func (l *Log) retain(p *partition) error {
-	s := &p.topic.settings
+	set, now := p.topic.conf(), l.now()
 	segs, _ := p.saved()
-	var total int64
-	if s.retentionBytes >= 0 {
-		total = p.info().Bytes
-	}
-	oldest := int64(math.MinInt64)
-	if s.retentionMs >= 0 {
-		oldest = l.opt.Now().UnixMilli() - s.retentionMs
-	}
+	left := p.info().Bytes
 	n := 0
-	for _, seg := range segs {
-		if seg.meta.MaxTime >= oldest && (s.retentionBytes < 0 || total-seg.meta.Bytes < s.retentionBytes) {
+	for _, s := range segs {
+		left -= s.meta.Bytes
+		if !set.expired(&s.meta, now, left, 1) {
 			break
 		}
-		total -= seg.meta.Bytes
 		n++
 	}
-	if n == 0 {
-		return nil
+	floor := l.floor(p)
+	if n > 0 {
+		start := segs[n-1].meta.Next
+		if floor < start {
+			l.opt.Logger.Warn("retention removes records that a consumer has not read", "topic", p.topic.name, "partition", p.num,
+				"consumer_offset", floor, "start", start)
+		}
+		if err := l.replace(p, []swap{{old: segs[:n]}}, -1, start); err != nil {
+			return err
+		}
 	}
-	return l.replace(p, []swap{{old: segs[:n]}}, -1)
+	atRisk := floor != math.MaxInt64 && p.lag(floor, now).AtRisk
+	if atRisk && !p.warned {
+		l.opt.Logger.Warn("retention will soon remove records that a consumer has not read", "topic", p.topic.name, "partition", p.num,
+			"consumer_offset", floor)
+	}
+	p.warned = atRisk
+	return nil
+}
+
+// expired reports whether so much of what retention.ms or retention.bytes grants a segment is used up: 1 is all. left is
+// the bytes of the segments after it.
+func (s *settings) expired(m *segmentMeta, now, left int64, part float64) bool {
+	if !s.remove {
+		return false
+	}
+	return s.retentionMs >= 0 && float64(now-m.touched()) > part*float64(s.retentionMs) ||
+		s.retentionBytes >= 0 && float64(left) >= part*float64(s.retentionBytes)
 }

@@ -35,7 +35,7 @@ func (l *Log) write() error {
 				group = group[1:]
 				continue
 			case askSeal:
-				group[0].done <- l.seal(group[0].spec.Name)
+				group[0].done <- l.seal(group[0].spec.Name, group[0].due)
 				group = group[1:]
 				continue
 			}
@@ -164,6 +164,8 @@ func (l *Log) prepare(r *request) error {
 		}
 		r.made, err = l.newTopic(&m)
 		return err
+	case kindConfig:
+		return l.prepareConfig(r)
 	case kindDelete:
 		l.mu.RLock()
 		r.made = l.topics[r.spec.Name]
@@ -229,7 +231,7 @@ func (l *Log) put(group []*request) (int64, error) {
 	return at - from, flush()
 }
 
-// apply does what Creates and Deletes say.
+// apply does what Creates, Deletes and Configures say.
 func (l *Log) apply(group []*request) {
 	for _, r := range group {
 		switch r.kind {
@@ -237,6 +239,8 @@ func (l *Log) apply(group []*request) {
 			l.addTopic(r.made)
 		case kindDelete:
 			l.dropTopic(r.made)
+		case kindConfig:
+			r.made.settings.Store(r.conf)
 		}
 	}
 }
@@ -261,8 +265,9 @@ func eachSection(payload []byte, visit func(id uint32, num int32, batches []byte
 	return nil
 }
 
-// seal ends the last segments of a topic, so that the next checkpoint lets compaction take them.
-func (l *Log) seal(name string) error {
+// seal ends the last segments of a topic of which due holds, all if it is nil, so that the next checkpoint lets compaction
+// take them.
+func (l *Log) seal(name string, due func(*segment) bool) error {
 	l.mu.RLock()
 	t := l.topics[name]
 	l.mu.RUnlock()
@@ -271,7 +276,7 @@ func (l *Log) seal(name string) error {
 	}
 	for _, p := range t.parts {
 		p.mu.Lock()
-		if n := len(p.segs); n > 0 && p.segs[n-1].meta.Bytes > 0 {
+		if n := len(p.segs); n > 0 && p.segs[n-1].meta.Bytes > 0 && (due == nil || due(p.segs[n-1])) {
 			p.segs[n-1].sealed = true
 		}
 		p.mu.Unlock()

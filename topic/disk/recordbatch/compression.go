@@ -24,10 +24,11 @@ const (
 	Zstd   Compression = 4
 )
 
-// ParseCompression knows the values of Kafka's compression.type but "producer".
+// ParseCompression knows the values of Kafka's compression.type. What "producer" leaves to producers is None here: they
+// hand over records, not batches.
 func ParseCompression(name string) (Compression, error) {
 	switch name {
-	case "none", "uncompressed":
+	case "none", "uncompressed", "producer":
 		return None, nil
 	case "gzip":
 		return Gzip, nil
@@ -38,7 +39,7 @@ func ParseCompression(name string) (Compression, error) {
 	case "zstd":
 		return Zstd, nil
 	}
-	return None, fmt.Errorf("compression %q is not one of none, gzip, snappy, lz4, zstd", name)
+	return None, fmt.Errorf("compression %q is not one of none, zstd, lz4, snappy, gzip", name)
 }
 
 // xerial is the header of the framing in which Kafka's clients put snappy: magic, version 1, compatible with 1. Blocks
