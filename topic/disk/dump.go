@@ -32,8 +32,8 @@ type Frame struct {
 	Position   int64 // in the journal
 	Synced     int64
 	Generation uint32
-	Kind       string // records, create or delete
-	Payload    []byte // of a frame without records: JSON of the topic that was made, number of the one that was deleted
+	Kind       string // records, create, delete or config
+	Payload    []byte // of a frame without records: JSON of the topic that was made or of its settings, number of the one deleted
 }
 
 // frameKind names the kind of a frame.
@@ -45,6 +45,8 @@ func frameKind(k byte) string {
 		return "create"
 	case kindDelete:
 		return "delete"
+	case kindConfig:
+		return "config"
 	}
 	return strconv.Itoa(int(k))
 }

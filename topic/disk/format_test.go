@@ -268,6 +268,15 @@ func (r *formatReader) frame(kind byte, payload []byte) {
 		for num := range t.Partitions {
 			delete(r.lanes, laneKey(t.Name, num))
 		}
+	case 4:
+		var c struct {
+			ID     uint32
+			Config map[string]string
+		}
+		if err := json.Unmarshal(payload, &c); err != nil {
+			panic(err)
+		}
+		demand(r.names[c.ID].Name != "" && c.Config != nil, "settings of topic number %d", c.ID)
 	default:
 		panic(fmt.Sprint("frame of kind ", kind))
 	}
@@ -278,6 +287,9 @@ func TestFormat(t *testing.T) {
 	dir := t.TempDir()
 	l := mixedLog(t, dir, false)
 	if err := l.Create(t.Context(), topic.Spec{Name: "made-late", Partitions: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Configure(t.Context(), "made-late", map[string]string{"compression.type": "zstd"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := l.Append(t.Context(), []topic.Record{{Topic: "made-late", Timestamp: 1, Value: []byte("v")}}); err != nil {

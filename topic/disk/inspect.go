@@ -176,6 +176,17 @@ func (in *Inspection) apply(f *frame) error {
 			}
 		}
 		return errNumbering
+	case kindConfig:
+		var c configFrame
+		if err := json.Unmarshal(f.payload, &c); err != nil {
+			return fmt.Errorf("%w: %w", errNumbering, err)
+		}
+		t := in.byID(c.ID)
+		if t == nil {
+			return errNumbering
+		}
+		t.Config = c.Config
+		return nil
 	}
 	return fault.Permanentf("LOG_VERSION", "use the Tailrace that wrote it, or a newer one", "a frame of the journal has the unknown kind %d", f.kind)
 }

@@ -161,6 +161,18 @@ func (s *salvage) frame(ctx context.Context, name string, f *frame) error {
 			s.drop(binary.BigEndian.Uint32(f.payload))
 		}
 		return nil
+	case kindConfig:
+		var c configFrame
+		if err := json.Unmarshal(f.payload, &c); err != nil {
+			s.gap(name, fmt.Sprintf("frame %d is malformed", f.pos))
+			return nil
+		}
+		for i := range s.man.Topics {
+			if t := &s.man.Topics[i]; t.Name == s.names[c.ID] {
+				t.Config = c.Config
+			}
+		}
+		return nil
 	}
 	return fault.Permanentf("LOG_VERSION", "use the Tailrace that wrote it, or a newer one", "a frame of the journal has the unknown kind %d", f.kind)
 }
