@@ -31,6 +31,7 @@ type settings struct {
 	SchemaExclude  config.Patterns `cfg:"schema.exclude.list" doc:"Schemas not to capture."`
 	ColumnInclude  config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on schema.table.column. Key columns always are."`
 	ColumnExclude  config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. Key columns always are."`
+	SignalTable    string          `cfg:"signal.data.collection" doc:"A table (schema.table) with the columns id, type and data, which is captured whatever the lists say: a row that is inserted there is a signal."`
 	PartitionRoot  bool            `cfg:"publish.via.partition.root" default:"false" doc:"Capture changes of partitions under the name of the partitioned table."`
 	PluginName     string          `cfg:"plugin.name" default:"pgoutput" doc:"Logical decoding plugin. Always pgoutput; other names are accepted and replaced."`
 	Slot           string          `cfg:"slot.name" default:"debezium" doc:"Replication slot, one for each connector. It is made when it doesn't exist."`
@@ -119,10 +120,13 @@ func (s *settings) captures(schema, table string) bool {
 	if schema == "information_schema" || strings.HasPrefix(schema, "pg_") {
 		return false
 	}
+	name := schema + "." + table
+	if name == s.SignalTable {
+		return true
+	}
 	if !s.SchemaInclude.Empty() && !s.SchemaInclude.Match(schema) || s.SchemaExclude.Match(schema) {
 		return false
 	}
-	name := schema + "." + table
 	return (s.TableInclude.Empty() || s.TableInclude.Match(name)) && !s.TableExclude.Match(name)
 }
 
