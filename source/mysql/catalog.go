@@ -75,18 +75,33 @@ const tableQuery = `SELECT TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''),
 	FROM information_schema.TABLES T LEFT JOIN information_schema.COLLATION_CHARACTER_SET_APPLICABILITY CCSA
 	ON CCSA.%s = T.TABLE_COLLATION WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s`
 
-// describe asks the catalog about a table. A table that is not there gives nil.
+// describe asks the catalog about a table. A table that is not there gives nil. The catalog takes no part in transactions, so
+// it is asked until a table did not change meanwhile.
 func describe(c *conn, f flavor, database, table string) (*detail, error) {
-	d := &detail{}
-	rows, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
-	if err != nil || len(rows) == 0 {
-		return nil, err
+	for {
+		rows, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
+		if err != nil || len(rows) == 0 {
+			return nil, err
+		}
+		d, err := describeColumns(c, f, tableRef{database, table}, rows)
+		if err != nil {
+			return nil, err
+		}
+		again, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
+		if err != nil || slices.EqualFunc(rows, again, slices.Equal) {
+			return d, err
+		}
 	}
+}
+
+// describeColumns makes the detail of a table with these columns.
+func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail, error) {
+	d := &detail{}
 	var sig strings.Builder
 	for _, r := range rows {
 		col, err := binlog.ParseColumn(r[0], r[1], r[2], r[3] == "YES")
 		if err != nil {
-			return nil, fmt.Errorf("%s.%s: %w", database, table, err)
+			return nil, fmt.Errorf("%s: %w", name, err)
 		}
 		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], comment: r[7]}
 		x.read(strings.ToLower(r[6]))
@@ -94,21 +109,23 @@ func describe(c *conn, f flavor, database, table string) (*detail, error) {
 		d.columns, d.extra = append(d.columns, col), append(d.extra, x)
 		fmt.Fprintf(&sig, "%q %q %q %s;", r[0], r[1], r[8], r[3])
 	}
-	if rows, err = c.rows(fmt.Sprintf(indexesQuery, quoted(database), quoted(table))); err != nil {
+	indexes, err := c.rows(fmt.Sprintf(indexesQuery, quoted(name.Database), quoted(name.Table)))
+	if err != nil {
 		return nil, err
 	}
-	d.indexes(rows, &sig)
+	d.indexes(indexes, &sig)
 	collation := "COLLATION_NAME"
 	if f == mariadb {
 		collation = "FULL_COLLATION_NAME"
 	}
-	r, err := c.row(fmt.Sprintf(tableQuery, collation, quoted(database), quoted(table)))
+	r, err := c.row(fmt.Sprintf(tableQuery, collation, quoted(name.Database), quoted(name.Table)))
 	if err != nil {
 		return nil, err
 	}
-	if r != nil {
-		d.comment, d.charset = r[0], r[1]
+	if r == nil {
+		return nil, nil // it is gone
 	}
+	d.comment, d.charset = r[0], r[1]
 	d.signature = sig.String()
 	return d, nil
 }

@@ -77,13 +77,20 @@ type accepted struct {
 	Parser        string        `cfg:"ddl.parser.type" default:"default" doc:"Accepted for compatibility: there is one way to read DDL."`
 	Converting    string        `cfg:"event.converting.failure.handling.mode" default:"warn" oneof:"fail,warn,skip" doc:"Accepted for compatibility: a value that its type can't hold keeps the server's text."`
 	History       string        `cfg:"schema.history.internal" doc:"Accepted for compatibility: structures come with the binary log or from the catalog, there is no history to store."`
+	HistoryTopic  string        `cfg:"schema.history.internal.kafka.topic" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryServer string        `cfg:"schema.history.internal.kafka.bootstrap.servers" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryTries  int           `cfg:"schema.history.internal.kafka.recovery.attempts" default:"100" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryPoll   int           `cfg:"schema.history.internal.kafka.recovery.poll.interval.ms" default:"100" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryQuery  int           `cfg:"schema.history.internal.kafka.query.timeout.ms" default:"3000" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryCreate int           `cfg:"schema.history.internal.kafka.create.timeout.ms" default:"30000" doc:"Accepted for compatibility: there is no history to store."`
+	HistoryFile   string        `cfg:"schema.history.internal.file.filename" doc:"Accepted for compatibility: there is no history to store."`
+	HistorySkip   bool          `cfg:"schema.history.internal.skip.unparseable.ddl" default:"false" doc:"Accepted for compatibility: a statement that is not understood never stops the stream."`
+	HistoryTables bool          `cfg:"schema.history.internal.store.only.captured.tables.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`
+	HistoryBases  bool          `cfg:"schema.history.internal.store.only.captured.databases.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`
 	TCPKeepAlive  bool          `cfg:"database.tcpKeepAlive" default:"true" doc:"Accepted for compatibility: see connect.keep.alive."`
 	JDBCProtocol  string        `cfg:"database.protocol" doc:"Accepted for compatibility with Debezium's MariaDB connector: there is no JDBC driver."`
 	JDBCAdapter   string        `cfg:"connector.adapter" doc:"Accepted for compatibility: the connector's class says which database it is."`
 }
-
-// families are properties with free names that are accepted and change nothing.
-func families() []string { return []string{"schema.history.internal.*", "driver.*"} }
 
 // Bounds of a batch besides max.batch.size.
 const maxBatchBytes = 4 << 20

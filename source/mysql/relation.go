@@ -325,8 +325,9 @@ func textLiteral(c *binlog.Column, text string) (string, error) {
 // registry gives out the versions of tables, for the stream and the scanner alike: the same structure as the newest one
 // is the same *Table.
 type registry struct {
-	mu     sync.Mutex
-	newest map[change.TableName]*relation
+	mu      sync.Mutex
+	newest  map[change.TableName]*relation
+	dropped map[tableRef]bool // tables that were dropped, until one of the same name is made
 }
 
 // relation returns the relation of a table if that is the newest version of it, else nil.
@@ -346,18 +347,37 @@ func (g *registry) named(name change.TableName) *relation {
 	return g.newest[name]
 }
 
-// inDatabase returns the tables of a database that were seen, by name.
-func (g *registry) inDatabase(database string) []tableRef {
+// emptied returns the tables that are empty after the statement although they had rows: those that were truncated, and those
+// that were made in place of one that was dropped. A drop alone empties nothing: another table may be renamed to take the
+// place, with the same rows, as tools for online schema changes do it.
+func (g *registry) emptied(st statement) []tableRef {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	var found []tableRef
-	for name := range g.newest {
-		if name.Database == database {
-			found = append(found, tableRef{name.Database, name.Table})
+	switch st.verb {
+	case verbTruncate, verbReplace:
+		return st.tables
+	case verbDrop:
+		for _, name := range st.tables {
+			g.dropped[name] = true
+		}
+	case verbDropDatabase:
+		for name := range g.newest {
+			if name.Database == st.tables[0].Database {
+				g.dropped[tableRef{name.Database, name.Table}] = true
+			}
+		}
+	case verbRename:
+		for i := 0; i+1 < len(st.tables); i += 2 { // in order: a name may be given away and taken again
+			g.dropped[st.tables[i]] = true
+			delete(g.dropped, st.tables[i+1])
+		}
+	case verbCreate:
+		if name := st.tables[0]; g.dropped[name] {
+			delete(g.dropped, name)
+			return st.tables
 		}
 	}
-	slices.SortFunc(found, func(a, b tableRef) int { return strings.Compare(a.Table, b.Table) })
-	return found
+	return nil
 }
 
 // publish replaces r's table by the newest version if that has the same structure, and else makes it the newest.

@@ -153,9 +153,9 @@ func (st *scanTable) query(sel snapshot.Selection, after []byte, limit int) (str
 // readChunk reads rows under a snapshot. The transaction keeps the table's structure as it is once rows were read, so it is
 // compared after that.
 func (s *Source) readChunk(ctx context.Context, c *conn, st *scanTable, sql string, columns []binlog.Column, b *change.Batch) (*window, error) {
-	w, err := s.beginSnapshot(ctx, c, len(st.relation.table.Key) == 0)
+	w, at, err := s.beginSnapshot(ctx, c, len(st.relation.table.Key) == 0)
 	if err == nil {
-		err = s.readRows(c, st.relation, sql, columns, b)
+		err = s.readRows(c, st.relation, at, sql, columns, b)
 	}
 	if err == nil {
 		err = s.sameStructure(c, st)
@@ -189,15 +189,15 @@ const settled = time.Second
 // quietTries bounds how often a snapshot is begun anew to find a moment in which nothing was committed.
 const quietTries = 200
 
-// beginSnapshot begins a transaction under a consistent snapshot, without a lock. exact asks for one of which it is known
-// exactly what it has seen.
-func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*window, error) {
+// beginSnapshot begins a transaction under a consistent snapshot, without a lock, and returns about where in the log it is.
+// exact asks for one of which it is known exactly what it has seen.
+func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*window, status, error) {
 	id, err := identify(c, s.flavor)
 	if err != nil {
-		return nil, err
+		return nil, status{}, err
 	}
 	if server := s.server.Load(); server != nil && *server != id.name {
-		return nil, fmt.Errorf("rows would be read from server %s, and changes come from %s", id.name, *server)
+		return nil, status{}, fmt.Errorf("rows would be read from server %s, and changes come from %s", id.name, *server)
 	}
 	if s.flavor == mariadb {
 		return s.beginMariaSnapshot(c)
@@ -206,7 +206,7 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 	for try := 0; ; try++ {
 		before, err := readStatus(c)
 		if err != nil {
-			return nil, err
+			return nil, before, err
 		}
 		if id.gtid {
 			w.executed, err = parseMySQLSet(before.gtids)
@@ -217,17 +217,17 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 			_, err = c.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY")
 		}
 		if err != nil {
-			return nil, err
+			return nil, before, err
 		}
 		after, err := readStatus(c)
 		if err != nil || !exact || after == before {
-			return w, err
+			return w, before, err
 		}
 		if try >= quietTries {
-			return nil, errors.New("the server was never quiet enough for an exact snapshot, which a table without a key needs")
+			return nil, before, errors.New("the server was never quiet enough for an exact snapshot, which a table without a key needs")
 		}
 		if err := pause(ctx, time.Duration(try)*time.Millisecond); err != nil {
-			return nil, err
+			return nil, before, err
 		}
 	}
 }
@@ -237,21 +237,21 @@ func (s *Source) settle(ctx context.Context, c *conn, end status) (coordinate, e
 	return coordinateOf(end.file, end.pos), pause(ctx, settled)
 }
 
-func (s *Source) beginMariaSnapshot(c *conn) (*window, error) {
+func (s *Source) beginMariaSnapshot(c *conn) (*window, status, error) {
 	if _, err := c.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"); err != nil {
-		return nil, err
+		return nil, status{}, err
 	}
 	at, err := snapshotPosition(c)
 	if err != nil {
-		return nil, err
+		return nil, at, err
 	}
 	place := coordinateOf(at.file, at.pos)
-	return &window{numbers: &s.numbers, low: place, high: place}, nil
+	return &window{numbers: &s.numbers, low: place, high: place}, at, nil
 }
 
 // readRows runs a SELECT of the relation's columns and adds its rows as events to b.
-func (s *Source) readRows(c *conn, r *relation, sql string, columns []binlog.Column, b *change.Batch) error {
-	now := s.setup.Now().UnixMicro()
+func (s *Source) readRows(c *conn, r *relation, at status, sql string, columns []binlog.Column, b *change.Batch) error {
+	now, info := s.setup.Now().UnixMicro(), &change.Binlog{File: at.file}
 	res, err := binlog.NewResult(&s.charsets, columns)
 	if err != nil {
 		return err
@@ -263,7 +263,7 @@ func (s *Source) readRows(c *conn, r *relation, sql string, columns []binlog.Col
 			return err
 		}
 		e := b.Add()
-		e.Table, e.Op, e.After, e.Topic, e.Commit, e.Seen, e.Binlog = r.table, change.OpRead, row, r.topic, now, now, s.snapshotInfo
+		e.Table, e.Op, e.After, e.Topic, e.Commit, e.Seen, e.Binlog, e.LSN = r.table, change.OpRead, row, r.topic, now, now, info, at.pos
 		var ok bool
 		if key, ok = change.AppendKey(key[:0], r.table, row); ok {
 			e.Key = b.Copy(key)
@@ -316,7 +316,7 @@ func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *chan
 	}
 	list, columns := r.selectList()
 	err = s.control.do(ctx, func(c *conn) error {
-		w, err := s.beginSnapshot(ctx, c, false)
+		w, _, err := s.beginSnapshot(ctx, c, false)
 		if err != nil {
 			return err
 		}

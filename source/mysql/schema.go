@@ -125,40 +125,19 @@ func (s *stream) statement(ctx context.Context, b *change.Batch, st statement, t
 		return nil
 	}
 	s.forget(st)
-	if s.pos.inside() {
-		s.tx.ordinal += uint32(len(st.emptied(&s.src.tables))) // the rows that follow it were begun before the resume
-		return nil
-	}
-	for _, name := range st.emptied(&s.src.tables) {
-		if s.src.settings.captures(name.Database, name.Table) {
+	for _, name := range s.src.tables.emptied(st) {
+		if !s.src.settings.captures(name.Database, name.Table) {
+			continue
+		}
+		if !s.pos.inside() { // else the rows that follow in this transaction were begun before the resume
 			s.truncate(b, name)
 		}
 		s.tx.ordinal++
 	}
-	return s.schemaChange(ctx, b, st, text)
-}
-
-// emptied returns the tables that are empty or gone after the statement.
-func (st *statement) emptied(known *registry) []tableRef {
-	switch st.verb {
-	case verbTruncate, verbDrop, verbReplace:
-		return st.tables
-	case verbDropDatabase:
-		return known.inDatabase(st.tables[0].Database)
-	case verbRename: // pairs of from and to: a name that no other table takes is gone
-		var gone []tableRef
-		for i := 0; i+1 < len(st.tables); i += 2 {
-			taken := false
-			for k := 1; k < len(st.tables); k += 2 {
-				taken = taken || st.tables[k] == st.tables[i]
-			}
-			if !taken {
-				gone = append(gone, st.tables[i])
-			}
-		}
-		return gone
+	if s.pos.inside() {
+		return nil
 	}
-	return nil
+	return s.schemaChange(ctx, b, st, text)
 }
 
 // written is a change in statement format: of a captured table it is one that we can't see.

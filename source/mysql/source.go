@@ -76,8 +76,6 @@ type Source struct {
 	fullImage atomic.Bool            // row events have all columns
 	server    atomic.Pointer[string] // the name of the server that is streamed from
 
-	snapshotInfo *change.Binlog // of rows that were copied
-
 	scansMu sync.Mutex
 	scans   map[*change.Table]*scanTable // what Tables returned last
 
@@ -107,8 +105,8 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 			SchemaNames: adjust(c.SchemaNames), FieldNames: adjust(c.FieldNames), NoContext: !c.Context},
 		control: &session{settings: c, flavor: f},
 		scan:    &session{settings: c, flavor: f},
-		tables:  registry{newest: map[change.TableName]*relation{}},
-		numbers: numbers{sources: map[uint16]gtidSource{}}, snapshotInfo: &change.Binlog{}}
+		tables:  registry{newest: map[change.TableName]*relation{}, dropped: map[tableRef]bool{}},
+		numbers: numbers{sources: map[uint16]gtidSource{}}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
