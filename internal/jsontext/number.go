@@ -123,3 +123,16 @@ func digits(p []byte, i int) int {
 	}
 	return i
 }
+
+// TrimDecimal returns the part of p, the canonical text of a decimal, that all equal decimals share: without the zeros at the end
+// of its fraction, and without the sign of zero. The result is part of p.
+func TrimDecimal(p []byte) []byte {
+	if bytes.IndexByte(p, '.') >= 0 {
+		p = bytes.TrimRight(p, "0")
+		p = bytes.TrimSuffix(p, []byte{'.'})
+	}
+	if len(p) == 2 && p[0] == '-' && p[1] == '0' {
+		p = p[1:]
+	}
+	return p
+}

@@ -1,7 +1,6 @@
 package elasticsearch
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"strconv"
@@ -52,7 +51,7 @@ func appendKeyText(dst []byte, c *change.Column, v change.Value) []byte {
 	case change.Text, change.JSON, change.Array:
 		return append(dst, v.Data...)
 	case change.Decimal: // 1.0 and 1.00 are one key
-		return append(dst, trimDecimal(v.Data)...)
+		return append(dst, jsontext.TrimDecimal(v.Data)...)
 	case change.Float32, change.Float64:
 		if v.Float() == 0 { // so are 0 and -0
 			return append(dst, '0')
@@ -65,17 +64,6 @@ func appendKeyText(dst []byte, c *change.Column, v change.Value) []byte {
 		dst = dst[:at+n]
 	}
 	return dst
-}
-
-func trimDecimal(p []byte) []byte {
-	if bytes.IndexByte(p, '.') >= 0 {
-		p = bytes.TrimRight(p, "0")
-		p = bytes.TrimSuffix(p, []byte{'.'})
-	}
-	if len(p) == 2 && p[0] == '-' && p[1] == '0' {
-		p = p[1:]
-	}
-	return p
 }
 
 // escape puts a backslash before colons and backslashes from at on.

@@ -36,7 +36,7 @@ func BenchmarkEncode(b *testing.B) {
 				h.Create(t, orderRow(id)...)
 			}
 			batch := h.Take()
-			s := &Sink{enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
+			s := &Sink{topics: map[string]string{}, enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
 			s.enc.hash = kind == "hash"
 			b.ReportAllocs()
 			for b.Loop() {
@@ -72,7 +72,7 @@ func TestEncodeAllocatesNothing(t *testing.T) {
 		}
 	}
 	batch := h.Take()
-	s := &Sink{enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
+	s := &Sink{topics: map[string]string{}, enc: encoder{limit: maxValue}, cfg: &Config{Separator: ":", MaxRows: 2000}, format: keyFormat{"${topic}:"}}
 	s.encodeBatch(t, batch)
 	if n := testing.AllocsPerRun(20, func() { s.encodeBatch(t, batch) }); n > 0 {
 		t.Errorf("%v allocations for a batch, want none", n)

@@ -1,8 +1,11 @@
 package redis
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -18,6 +21,9 @@ type Config struct {
 	URI       string          `cfg:"redis.uri" default:"redis://127.0.0.1:6379" doc:"redis://host:port/database, or rediss:// for TLS. User and password have properties of their own."`
 	Username  string          `cfg:"redis.username" doc:"User name for AUTH; empty for the default user."`
 	Password  config.Password `cfg:"redis.password" doc:"Password for AUTH."`
+	CA        string          `cfg:"redis.cacert" doc:"PEM file with the certificates that the server's certificate must be signed by; empty: the system's. There is no way to leave it unverified."`
+	Cert      string          `cfg:"redis.key.cert" doc:"PEM file with the certificate that the sink shows to the server."`
+	Key       string          `cfg:"redis.key.file" doc:"PEM file with the private key of redis.key.cert, not encrypted."`
 	Type      string          `cfg:"redis.type" default:"json" oneof:"json,hash" doc:"How a row is stored: json, a JSON document in a string; hash, a hash with one field for each column that is not NULL."`
 	KeyFormat string          `cfg:"key.format" default:"${topic}:${key}" doc:"Name of a row's key, with ${topic}, ${schema}, ${table} and, at the end, ${key}: the values of the key columns."`
 	Separator string          `cfg:"key.separator" default:":" doc:"One character between the values of a key of several columns. Where a value contains it, it is preceded by a backslash."`
@@ -65,6 +71,12 @@ func parse(props map[string]string) (*Config, []config.Problem) {
 	if !config.HasPlaceholder(c.Separator) && (len(c.Separator) != 1 || c.Separator == `\`) {
 		bad("key.separator", "must be one ASCII character, not a backslash")
 	}
+	if (c.Cert == "") != (c.Key == "") {
+		bad("redis.key.cert", "goes together with redis.key.file")
+	}
+	if c.CA+c.Cert != "" && strings.HasPrefix(c.URI, "redis://") {
+		bad("redis.uri", "must begin with rediss:// for certificates to be of use")
+	}
 	if c.State == "" {
 		bad("state.prefix", "must not be empty")
 	}
@@ -84,12 +96,40 @@ func (c *Config) client(connector string) (rueidis.ClientOption, error) {
 		o.Username = c.Username
 	}
 	o.Password = c.Password.Reveal()
+	if o.TLSConfig != nil {
+		if err := c.certificates(o.TLSConfig); err != nil {
+			return o, fault.Permanent("CONFIG_INVALID", "correct redis.cacert, redis.key.cert and redis.key.file", err)
+		}
+	}
 	o.ClientName = "tailrace-" + clientName(connector)
 	o.Dialer.Timeout = c.Timeout
 	o.ConnWriteTimeout = c.Timeout
 	o.ForceSingleClient, o.DisableCache, o.DisableRetry = true, true, true
 	o.PipelineMultiplex = -1
 	return o, nil
+}
+
+// certificates reads the files into t.
+func (c *Config) certificates(t *tls.Config) error {
+	if c.Cert != "" {
+		pair, err := tls.LoadX509KeyPair(c.Cert, c.Key)
+		if err != nil {
+			return err
+		}
+		t.Certificates = []tls.Certificate{pair}
+	}
+	if c.CA == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(c.CA)
+	if err != nil {
+		return err
+	}
+	t.RootCAs = x509.NewCertPool()
+	if !t.RootCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("%s holds no certificate in PEM form", c.CA)
+	}
+	return nil
 }
 
 // clientName replaces what CLIENT SETNAME does not take.
@@ -110,7 +150,7 @@ func refused(err error) error {
 		{"NOAUTH", "AUTH_FAILED", "set redis.password, the server demands one"},
 		{"ERR AUTH <password> called without any password", "AUTH_FAILED", "remove redis.password, the server has none, or set one there"},
 		{"ERR invalid password", "AUTH_FAILED", "correct redis.username and redis.password"},
-		{"NOPERM", "PERMISSION_DENIED", "allow the user on its keys: ACL SETUSER name ~* +@read +@write +@scripting +@connection +info"},
+		{"NOPERM", "PERMISSION_DENIED", "allow the user on its keys: ACL SETUSER name ~* +@read +@write +@scripting +@transaction +@connection +info"},
 		{"ERR DB index is out of range", "CONFIG_INVALID", "correct the database number at the end of redis.uri"},
 		{"ERR invalid DB index", "CONFIG_INVALID", "correct the database number at the end of redis.uri"},
 	} {

@@ -15,11 +15,11 @@ import (
 // that was ever written for the origin. They need no comparing in the script, which costs the server three times as much
 // as plain commands:
 //
-//	WATCH state   HGET state entry   EXISTS <keys of inserted rows>
+//	WATCH state   HGET state entry   EXISTS <keys of inserted rows>   HMGET rows <keys of updated rows>
 //	MULTI   MSET <rows>   HSET rows <versions>   (the script, for merges and deletes)   HSET state entry   EXEC
 //
-// If the entry is not what it should be, nothing is sent; if it changes in between, EXEC does nothing. If a key of an
-// inserted row exists already, the script has to look at it: the run takes the long way.
+// If the entry is not what it should be, nothing is sent; if it changes in between, EXEC does nothing. If a key that the sink has
+// not written yet exists already, the script has to look at it: the run takes the long way.
 type direct struct {
 	buf  []byte
 	ends []int
@@ -32,7 +32,7 @@ type direct struct {
 // A span is a row's arguments: key, version, and document or fields.
 type span struct {
 	first, last int  // last is the place after it
-	inserted    bool // by a c or r event: its key should not exist
+	inserted    bool // by a c or r event: the sink should not have written its key
 }
 
 func (d *direct) reset() {
@@ -135,6 +135,14 @@ func (s *Sink) watch(ctx context.Context, l *lane) (ok bool, err error) {
 		}
 		return args
 	})
+	looks := len(d.cmds)
+	d.command(b, []string{"HMGET", l.rows}, func(args []string, r span) []string {
+		if !r.inserted {
+			args = append(args, d.args[r.first])
+		}
+		return args
+	})
+	updated := len(d.cmds) > looks
 	rs := s.conn.DoMulti(ctx, d.cmds...)
 	if err := rs[0].Error(); err != nil {
 		return false, s.failed(err)
@@ -144,7 +152,12 @@ func (s *Sink) watch(ctx context.Context, l *lane) (ok bool, err error) {
 		return false, s.failed(err)
 	}
 	ok = err == nil && entry == l.entryText
-	if len(rs) > 2 {
+	if ok && updated {
+		if ok, err = s.unwritten(ctx, rs[looks]); err != nil {
+			return false, s.failed(err)
+		}
+	}
+	if looks > 2 {
 		n, err := rs[2].AsInt64()
 		if err != nil {
 			return false, s.failed(err)
@@ -157,6 +170,33 @@ func (s *Sink) watch(ctx context.Context, l *lane) (ok bool, err error) {
 		}
 	}
 	return ok, nil
+}
+
+// unwritten takes the versions of the updated rows and reports whether the keys of those that have none are free.
+func (s *Sink) unwritten(ctx context.Context, r rueidis.RedisResult) (free bool, err error) {
+	versions, err := r.ToArray()
+	if err != nil {
+		return false, err
+	}
+	d, n := &s.direct, 0
+	d.list = d.list[:0]
+	for _, r := range d.rows {
+		if r.inserted {
+			continue
+		}
+		if n < len(versions) && versions[n].IsNil() {
+			d.list = append(d.list, d.args[r.first])
+		}
+		n++
+	}
+	if n != len(versions) {
+		return false, errAnswer
+	}
+	if len(d.list) == 0 {
+		return true, nil
+	}
+	taken, err := s.conn.Do(ctx, s.conn.B().Arbitrary("EXISTS").Keys(d.list...).Build()).AsInt64()
+	return taken == 0, err
 }
 
 // commit writes the run in one transaction.

@@ -10,7 +10,7 @@
 //
 //	<topic>:<key>                          the row; composite key: values joined by ':', ':' and '\' inside them behind a '\'
 //	tailrace:<connector>:<origin>          hash: entry -> owner, mark (the newest version written) and position;
-//	                                       "floor ..." -> version of the last truncate
+//	                                       type -> json or hash; "floor ..." -> version of the last truncate
 //	tailrace:<connector>:<origin>:rows     hash: row key -> version of the row that is there
 //	tailrace:<connector>:<origin>:deleted:N hash: row key -> version of its delete; N counts windows of deleted.retention.ms
 //
@@ -28,10 +28,14 @@
 // worker opens the sink again and goes on from the position that Redis really has, so what was lost is written again. A
 // second task of the same connector is told FENCED.
 //
+// Whose keys are whose: a key that the sink has not written is somebody else's, and a row that belongs there is rejected if it
+// holds another type (a string under json, or a hash under hash, can't be told from a row and is overwritten); a key that it has
+// written is its own, whatever was put there since. Two topics never share the beginning of their keys within a task. How rows are
+// stored is remembered for each origin: a changed redis.type is refused.
+//
 // It does not work with a Redis Cluster yet, because a run writes keys of many slots; it refuses one at the start. A
-// reader sees the rows of one run at once but a larger batch in parts; a TRUNCATE removes rows a thousand at a time. An
-// inserted row whose key holds another program's list or set is rejected; an update overwrites it. Evicted rows come back
-// with their next change or a replay from the beginning. In a hash, NULL is a field that is not there, and the field of a
-// dropped column stays until its row is written as a whole. Rows of a table without a key are rejected. A server out of
+// reader sees the rows of one run at once but a larger batch in parts; a TRUNCATE removes rows a thousand at a time.
+// Evicted rows come back with their next change or a replay from the beginning. In a hash, NULL is a field that is not there, and the
+// field of a dropped column stays until its row is written as a whole. Rows of a table without a key are rejected. A server out of
 // memory (-OOM) stops the sink, deletes included, until there is room.
 package redis

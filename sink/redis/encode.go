@@ -53,7 +53,14 @@ func appendKey(dst []byte, t *change.Table, row change.Row, separator byte) []by
 			continue
 		}
 		start := len(dst)
-		dst = appendField(dst, &t.Columns[i], row[i])
+		switch v := row[i]; {
+		case v.Kind == change.Decimal: // 1.0 and 1.00 are one key
+			dst = append(dst, jsontext.TrimDecimal(v.Data)...)
+		case (v.Kind == change.Float32 || v.Kind == change.Float64) && v.Float() == 0: // so are 0 and -0
+			dst = append(dst, '0')
+		default:
+			dst = appendField(dst, &t.Columns[i], v)
+		}
 		if bytes.IndexByte(dst[start:], '\\') >= 0 || several && bytes.IndexByte(dst[start:], separator) >= 0 {
 			dst = escapeKey(dst, start, separator, several)
 		}

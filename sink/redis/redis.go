@@ -35,6 +35,7 @@ type Sink struct {
 	now    func() time.Time
 	client rueidis.Client
 	write  script
+	topics map[string]string // whose rows have keys of a prefix
 
 	mu      sync.Mutex
 	entries map[string]entry // what Redis holds for each origin, by all we know
@@ -85,7 +86,7 @@ func open(ctx context.Context, set sink.Setup) (sink.Sink, error) {
 		return nil, fmt.Errorf("connect to redis at %s: %w", options.InitAddress[0], refused(err))
 	}
 	s := &Sink{cfg: cfg, format: format, base: cfg.State + set.Connector, owner: rand.Text(), now: set.Now, client: client,
-		write: writeJSON, entries: map[string]entry{}}
+		write: writeJSON, entries: map[string]entry{}, topics: map[string]string{}}
 	s.enc.limit = maxValue
 	if cfg.Type == "hash" {
 		s.write, s.enc.hash = writeHash, true
@@ -95,13 +96,17 @@ func open(ctx context.Context, set sink.Setup) (sink.Sink, error) {
 		client.Close()
 		return nil, err
 	}
-	if strings.HasPrefix(policy, "allkeys-") && set.Logger != nil {
-		set.Logger.Warn("redis may evict the versions of rows: set maxmemory-policy to noeviction or volatile-*", "policy", policy)
+	if set.Logger != nil && policy != "" {
+		lost := "rows and their versions"
+		if strings.HasPrefix(policy, "volatile-") {
+			lost = "the versions of deleted rows, and rows that have a ttl.ms,"
+		}
+		set.Logger.Warn("redis may evict "+lost+" when its memory is full: set maxmemory-policy to noeviction", "policy", policy)
 	}
 	return s, nil
 }
 
-// inspect refuses servers that the sink does not work with, and returns the eviction policy.
+// inspect refuses servers that the sink does not work with, and returns the eviction policy, "" if nothing is evicted.
 func (s *Sink) inspect(ctx context.Context) (policy string, err error) {
 	info, err := s.client.Do(ctx, s.client.B().Info().Build()).ToString()
 	if err != nil {
@@ -119,6 +124,9 @@ func (s *Sink) inspect(ctx context.Context) (policy string, err error) {
 	major, _, _ := strings.Cut(fields["redis_version"], ".")
 	if n, err := strconv.Atoi(major); err == nil && n < 6 {
 		return "", fault.Permanentf("REDIS_TOO_OLD", "use Redis 6.0 or later", "the server is Redis %s", fields["redis_version"])
+	}
+	if fields["maxmemory"] == "0" || fields["maxmemory_policy"] == "noeviction" {
+		return "", nil
 	}
 	return fields["maxmemory_policy"], nil
 }
@@ -143,11 +151,15 @@ func (s *Sink) Committed(ctx context.Context, origin string) (change.Position, e
 }
 
 func (s *Sink) claim(ctx context.Context, origin string) (e entry, err error) {
-	text, err := claimScript.run(ctx, s.client, []string{s.base + ":" + origin}, []string{s.owner}).ToString()
+	text, err := claimScript.run(ctx, s.client, []string{s.base + ":" + origin}, []string{s.owner, s.cfg.Type}).ToString()
 	if err != nil {
 		return e, fmt.Errorf("redis: take over %s: %w", origin, refused(err))
 	}
 	mark, position, _ := strings.Cut(text, " ")
+	if mark == "type" {
+		return e, fault.Permanentf("TYPE_CHANGED", fmt.Sprintf("set redis.type=%s again; or stop the connector, remove its keys (those of the rows and %s:*), reset its offsets and resume it", position, s.base),
+			"the rows of %s are stored with redis.type=%s, not %s", origin, position, s.cfg.Type)
+	}
 	if e.mark, err = strconv.ParseUint(mark, 10, 64); err != nil {
 		return e, fmt.Errorf("redis: the entry of %s begins with %q, not with a version", origin, mark)
 	}
@@ -234,6 +246,11 @@ func (s *Sink) take(ctx context.Context, l *lane, i int, e *change.Event) error 
 	}
 	if e.Table != s.table || e.Topic != s.topic {
 		prefix := s.format.of(e.Topic, e.Table)
+		if other, ok := s.topics[prefix]; ok && other != e.Topic {
+			return fault.Permanentf("KEY_CONFLICT", "put ${topic} into key.format, or rename one of the topics with a RegexRouter transform",
+				"rows of the topics %s and %s would have the same keys %s..., and overwrite each other", other, e.Topic, prefix)
+		}
+		s.topics[prefix] = e.Topic
 		if prefix != s.prefix {
 			if err := s.flush(ctx, l, ""); err != nil {
 				return err
