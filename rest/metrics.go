@@ -53,9 +53,11 @@ func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	defer cancel()
 	if list, err := c.w.Lag(ctx); err == nil {
 		for _, l := range list {
-			m.gauge("tailrace_sink_lag_records", "records that the sink has not written yet, at most", float64(l.Lag),
-				"connector", l.Connector, "topic", l.Topic, "partition", strconv.Itoa(int(l.Partition)))
+			m.behind(&l)
 		}
+	}
+	if u, ok := c.w.Usage(); ok {
+		m.usage(&u)
 	}
 	list, err := c.w.TopicList(ctx)
 	up := 0.0
@@ -170,6 +172,29 @@ func truth(b bool) float64 {
 		return 1
 	}
 	return 0
+}
+
+// behind sends how far a sink is behind.
+func (m meter) behind(l *worker.Lag) {
+	labels := []string{"connector", l.Connector, "topic", l.Topic, "partition", strconv.Itoa(int(l.Partition))}
+	m.gauge("tailrace_sink_lag_records", "records that the sink has not written yet, at most", float64(l.Lag), labels...)
+	m.gauge("tailrace_sink_lag_bytes", "bytes of the records that the sink has not written yet, about; -1: unknown", float64(l.Bytes), labels...)
+	m.gauge("tailrace_sink_lag_age_seconds", "age of the oldest record that the sink has not written yet", max(0, float64(l.AgeMS)/1000), labels...)
+	m.gauge("tailrace_sink_retention_at_risk", "1 if retention will soon remove, or has removed, records that the sink has not written yet",
+		truth(l.AtRisk || l.LeftBehind), labels...)
+}
+
+// usage sends what the log takes of its disk.
+func (m meter) usage(u *topic.Usage) {
+	m.gauge("tailrace_log_disk_bytes", "bytes of the whole log: segments and journal", float64(u.Segments+u.Journal))
+	m.gauge("tailrace_log_journal_bytes", "bytes of the journal that recovery would read", float64(u.Journal))
+	m.gauge("tailrace_log_disk_max_bytes", "the log's budget, disk.max.bytes; 0: none", float64(u.Max))
+	m.gauge("tailrace_log_disk_alarm_bytes", "the level from which compaction does what it can; 0: none", float64(u.Alarm))
+	m.gauge("tailrace_log_appends_waiting", "appends that wait for space", float64(u.Waiting))
+	m.counter("tailrace_log_compacted_bytes_total", "bytes that compaction has read and written", u.Compacted)
+	for _, s := range []topic.Space{topic.SpaceOK, topic.SpaceAlarm, topic.SpaceFull} {
+		m.gauge("tailrace_log_space", "1 for the state that the log's disk is in", truth(u.State == s), "state", string(s))
+	}
 }
 
 // log sends what the log holds.

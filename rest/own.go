@@ -7,26 +7,6 @@ import (
 	"github.com/tailrace/tailrace/worker"
 )
 
-// TopicInfo is one topic of /tailrace/topics.
-type TopicInfo struct {
-	Topic      string `json:"topic"`
-	Partitions int    `json:"partitions"`
-	Records    int64  `json:"records"`
-	Bytes      int64  `json:"bytes"`
-	Start      int64  `json:"start"` // of partition 0
-	End        int64  `json:"end"`
-}
-
-// LagInfo is one sink in one partition of /tailrace/lag.
-type LagInfo struct {
-	Connector string `json:"connector"`
-	Topic     string `json:"topic"`
-	Partition int32  `json:"partition"`
-	Offset    int64  `json:"offset"`
-	End       int64  `json:"end"`
-	Lag       int64  `json:"lag"`
-}
-
 // TaskInfo is one task of /tailrace/status.
 type TaskInfo struct {
 	ID       int                `json:"id"`
@@ -78,35 +58,4 @@ func taskInfo(t worker.TaskStatus, now time.Time) TaskInfo {
 		i.Last = &t.Last
 	}
 	return i
-}
-
-func (s *Server) topicList(q *request) {
-	list, err := s.w.TopicList(q.r.Context())
-	if err != nil {
-		q.failed(err, "")
-		return
-	}
-	out := []TopicInfo{}
-	for _, t := range list {
-		i := TopicInfo{Topic: t.Name, Partitions: len(t.Partitions), Start: t.Partitions[0].Start, End: t.Partitions[0].End}
-		for _, p := range t.Partitions {
-			i.Records += p.Records
-			i.Bytes += p.Bytes
-		}
-		out = append(out, i)
-	}
-	q.answer(http.StatusOK, out)
-}
-
-func (s *Server) lag(q *request) {
-	list, err := s.w.Lag(q.r.Context())
-	if err != nil {
-		q.failed(err, "")
-		return
-	}
-	out := []LagInfo{}
-	for _, l := range list {
-		out = append(out, LagInfo(l))
-	}
-	q.answer(http.StatusOK, out)
 }

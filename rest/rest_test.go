@@ -197,6 +197,14 @@ func TestKafkaConnectDialect(t *testing.T) {
 		{"GET", "/healthz", "", 200, `ok`},
 		{"GET", "/readyz", "", 200, `"status":"healthy"`},
 		{"GET", "/metrics", "", 200, `tailrace_connector_state{connector="b",state="RUNNING",type="source"} 1`},
+		{"GET", "/metrics", "", 200, `tailrace_log_space{state="OK"} 1`},
+		{"GET", "/tailrace/topics/__tailrace_offsets/config", "", 200, `{"cleanup.policy":"compact"}`},
+		{"PUT", "/tailrace/topics/__tailrace_offsets/config", `{"segment.ms":"86400000"}`, 200, `{"cleanup.policy":"compact","segment.ms":"86400000"}`},
+		{"PUT", "/tailrace/topics/__tailrace_offsets/config", `{"segment.ms":""}`, 200, `{"cleanup.policy":"compact"}`},
+		{"PUT", "/tailrace/topics/__tailrace_offsets/config", `{"segment.ms":"soon"}`, 400, `segment.ms`},
+		{"PUT", "/tailrace/topics/__tailrace_offsets/config", `{"segment.mss":"1"}`, 400, `segment.mss`},
+		{"PUT", "/tailrace/topics/nope/config", `{"segment.ms":"1"}`, 404, `Topic nope not found`},
+		{"GET", "/tailrace/topics/nope/config", "", 404, `Topic nope not found`},
 	}
 	for _, s := range steps {
 		w := a.call(s.method, s.path, s.body)

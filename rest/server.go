@@ -103,6 +103,8 @@ func (s *Server) table() []route {
 
 		on("GET", "/tailrace/status", s.statuses),
 		on("GET", "/tailrace/topics", s.topicList),
+		on("GET", "/tailrace/topics/*/config", s.topicConfig),
+		on("PUT", "/tailrace/topics/*/config", s.configureTopic),
 		on("GET", "/tailrace/lag", s.lag),
 		on("GET", "/tailrace/records", s.records),
 	}

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -497,49 +496,6 @@ func (w *Worker) Topics(ctx context.Context, name string) ([]string, error) {
 		}
 	}
 	return names, nil
-}
-
-// TopicList describes all topics.
-func (w *Worker) TopicList(ctx context.Context) ([]topic.Info, error) { return w.opt.Log.Topics(ctx) }
-
-// Lag says how far a sink is behind in one partition.
-type Lag struct {
-	Connector string
-	Topic     string
-	Partition int32
-	Offset    int64 // the next record it will read
-	End       int64 // the next record that will be written
-	Lag       int64 // records between, at most: compaction leaves gaps
-}
-
-// Lag returns the lag of every sink in every partition that it reads.
-func (w *Worker) Lag(ctx context.Context) ([]Lag, error) {
-	list, err := w.opt.Log.Topics(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var lags []Lag
-	for _, name := range w.Names() {
-		c, err := w.find(name)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		def := c.definition()
-		for _, info := range list {
-			if def.sink == nil || !def.follows(info.Name) {
-				continue
-			}
-			for p, part := range info.Partitions {
-				at, err := offsets.ParseLogPosition(w.offsets.Committed(name, offsets.Lane(info.Name, int32(p))))
-				if err != nil || at.Epoch != 0 && at.Epoch != info.Epoch {
-					at.Offset = part.Start
-				}
-				at.Offset = max(at.Offset, part.Start)
-				lags = append(lags, Lag{name, info.Name, int32(p), at.Offset, part.End, max(0, part.End-at.Offset)})
-			}
-		}
-	}
-	return lags, nil
 }
 
 // Judge validates a configuration with the plugins of opt alone, without a log; false if its class is unknown.

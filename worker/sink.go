@@ -77,7 +77,7 @@ func (l *sinkLane) loop(ctx context.Context) error {
 	for {
 		recs, err := l.reader.Read(ctx, sinkBatch)
 		if err != nil {
-			return err
+			return misplaced(err)
 		}
 		b.Reset()
 		first, last := &recs[0], &recs[len(recs)-1]
@@ -183,10 +183,7 @@ func (l *sinkLane) follow(ctx context.Context, since uint64) (uint64, error) {
 				return since, err
 			}
 			if err := l.reader.Add(info.Name, int32(p), from); err != nil {
-				if errors.Is(err, topic.ErrOutOfRange) {
-					err = fault.Permanent("OFFSET_OUT_OF_RANGE", "reset the connector's offsets: stop it, DELETE its offsets, resume it", err)
-				}
-				return since, err
+				return since, misplaced(err)
 			}
 		}
 	}
@@ -243,7 +240,7 @@ func (l *sinkLane) start(ctx context.Context, info topic.Info, partition int32) 
 	if err != nil {
 		return 0, err
 	}
-	if p.Epoch != 0 && p.Epoch != info.Epoch {
+	if p.Epoch != 0 && p.Epoch != info.Epoch || p.Offset == 0 { // 0 is what a reset leaves
 		return topic.Start, nil
 	}
 	return p.Offset, nil

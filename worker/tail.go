@@ -99,7 +99,7 @@ func (t *tail) open(ctx context.Context, rd topic.Reader, req TailRequest) error
 		for p, part := range info.Partitions {
 			at := from
 			if at >= 0 {
-				at = min(at, part.End)
+				at = max(min(at, part.End), part.LogStart)
 			}
 			if req.Until != "" && (part.Records == 0 || at == topic.End || at == part.End) {
 				continue

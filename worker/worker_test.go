@@ -404,3 +404,104 @@ func TestLagOfAnIdleSource(t *testing.T) {
 		t.Errorf("lag %d ms though all is durable", lag)
 	}
 }
+
+// TestLeftBehind: a sink whose records retention removes before it has read them is told of before, and ends in FAILED with
+// a reason, not in a gap.
+func TestLeftBehind(t *testing.T) {
+	ctx := context.Background()
+	h := newHarness(t)
+	h.start()
+	if err := h.log.Create(ctx, topic.Spec{Name: "p.public.t", Partitions: 1,
+		Config: map[string]string{"cleanup.policy": "delete", "segment.bytes": "200", "retention.ms": "-1"}}); err != nil {
+		t.Fatal(err)
+	}
+	h.create("src", sourceConfig(nil))
+	h.create("snk", sinkConfig(nil))
+	h.db.add(inserts(0, 5)...)
+	h.target.until(t, "five rows", func() bool { return len(h.target.rows) == 5 })
+	for h.w.offsets.Committed("snk", "p.public.t-0") == nil {
+		h.awaitState("snk", Running)
+	}
+	if err := h.w.SetState(ctx, "snk", Stopped); err != nil {
+		t.Fatal(err)
+	}
+	for n := int64(5); n < 20; n++ { // one append each, so that there are several segments
+		h.db.add(inserts(n, n+1)...)
+		for int64(len(h.records("p.public.t"))) <= n {
+			h.awaitState("src", Running)
+		}
+	}
+	lag := func() Lag {
+		t.Helper()
+		lags, err := h.w.Lag(ctx)
+		if err != nil || len(lags) != 1 {
+			t.Fatalf("%+v, %v", lags, err)
+		}
+		return lags[0]
+	}
+	if l := lag(); l.Lag == 0 || l.Bytes <= 0 || l.AgeMS < 0 || l.AtRisk || l.LeftBehind {
+		t.Fatalf("%+v", l)
+	}
+	bytes := lag().Bytes
+	if _, err := h.w.ConfigureTopic(ctx, "p.public.t", map[string]string{"retention.bytes": fmt.Sprint(bytes / 2)}); err != nil {
+		t.Fatal(err)
+	}
+	if l := lag(); !l.AtRisk || l.LeftBehind {
+		t.Fatalf("before it happens: %+v", l)
+	}
+	if _, err := h.w.ConfigureTopic(ctx, "p.public.t", map[string]string{"retention.bytes": "1"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.log.Compact(ctx, "p.public.t"); err != nil {
+		t.Fatal(err)
+	}
+	if l := lag(); !l.LeftBehind {
+		t.Fatalf("%+v", l)
+	}
+	if err := h.w.SetState(ctx, "snk", Running); err != nil {
+		t.Fatal(err)
+	}
+	if s := h.awaitState("snk", Failed); s.Code != "CONSUMER_LEFT_BEHIND" || !strings.Contains(s.Trace, "p.public.t/0") {
+		t.Fatalf("%+v", s)
+	}
+	if err := h.w.SetState(ctx, "snk", Stopped); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.w.ResetOffsets(ctx, "snk"); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.w.SetState(ctx, "snk", Running); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitState("snk", Running)
+	_, err := h.w.ConfigureTopic(ctx, "p.public.t", map[string]string{"retention.byte": "1"})
+	var invalid *InvalidError
+	if !errors.As(err, &invalid) {
+		t.Fatalf("a wrong name: %v", err)
+	}
+	if _, err := h.w.ConfigureTopic(ctx, "none", nil); !errors.Is(err, topic.ErrNoTopic) {
+		t.Fatal(err)
+	}
+	if u, ok := h.w.Usage(); !ok || u.State != topic.SpaceOK || u.Segments == 0 {
+		t.Fatalf("%+v", u)
+	}
+}
+
+// TestConsumerFloor: an offset of a topic that is no more says nothing of the one that has its name now.
+func TestConsumerFloor(t *testing.T) {
+	h := newHarness(t)
+	h.start()
+	h.create("src", sourceConfig(nil))
+	h.create("snk", sinkConfig(nil))
+	h.db.add(inserts(0, 5)...)
+	h.target.until(t, "five rows", func() bool { return len(h.target.rows) == 5 })
+	for h.w.ConsumerFloor("p.public.t", 1, 0) != 5 {
+		h.awaitState("snk", Running)
+	}
+	if n := h.w.ConsumerFloor("p.public.t", 2, 0); n != 0 {
+		t.Fatalf("floor %d in the next topic of the name", n)
+	}
+	if n := h.w.ConsumerFloor("other", 1, 0); n != 1<<63-1 {
+		t.Fatalf("floor %d where nobody reads", n)
+	}
+}

@@ -103,10 +103,13 @@ func load(path string, strict bool) (*config.File, disk.Options, []config.Diagno
 
 // logSettings are the properties of log: in the file that the embedded log obeys.
 type logSettings struct {
-	MaxBytes        int64 `cfg:"max.bytes" default:"0" min:"0" doc:"disk budget of the whole log; 0: none"`
+	MaxBytes        int64 `cfg:"disk.max.bytes" default:"0" min:"0" doc:"disk budget of the whole log; appends wait when it is used up; 0: none"`
+	AlarmBytes      int64 `cfg:"disk.alarm.bytes" default:"0" min:"0" doc:"level from which compaction does what it can, and metrics and log say so; 0: 80 % of disk.max.bytes"`
 	JournalBytes    int64 `cfg:"journal.bytes" default:"67108864" min:"1048576" doc:"size of the journal at which a checkpoint cuts it"`
 	SegmentBytes    int64 `cfg:"segment.bytes" default:"67108864" min:"1048576" doc:"size at which a segment is closed"`
 	MaxMessageBytes int64 `cfg:"max.message.bytes" default:"134217728" min:"1024" doc:"the largest record"`
+	CleanerMemory   int64 `cfg:"cleaner.dedupe.buffer.size" default:"201326592" min:"1048576" doc:"memory that compaction may use, in bytes"`
+	CleanerRate     int64 `cfg:"cleaner.io.max.bytes.per.second" default:"134217728" min:"65536" doc:"bytes that compaction reads and writes in a second, unless space is short"`
 }
 
 // logOptions reads the properties of the embedded log.
@@ -129,5 +132,6 @@ func logOptions(l config.Log) (disk.Options, []config.Problem) {
 			problems = append(problems, config.Problem{Key: name, Message: text})
 		}
 	}
-	return disk.Options{MaxBytes: set.MaxBytes, JournalBytes: set.JournalBytes, SegmentBytes: set.SegmentBytes, MaxMessageBytes: set.MaxMessageBytes}, problems
+	return disk.Options{MaxBytes: set.MaxBytes, AlarmBytes: set.AlarmBytes, JournalBytes: set.JournalBytes, SegmentBytes: set.SegmentBytes,
+		MaxMessageBytes: set.MaxMessageBytes, CompactionMemory: set.CleanerMemory, CompactionRate: set.CleanerRate}, problems
 }
