@@ -17,6 +17,7 @@ import (
 const (
 	tickInterval = 500 * time.Millisecond // how late an acknowledgement may reach the server
 	writeTimeout = 10 * time.Second
+	partTimeout  = 3 * time.Second       // for the server to end a stream in order
 	promptPause  = 10 * time.Millisecond // between prompts to the server
 
 	// skippedPublication is the SQLSTATE by which PostgreSQL 18 warns that it decodes without the publication, which did not exist at
@@ -148,7 +149,11 @@ func (p *pump) tick() error {
 	select {
 	case <-p.stop:
 		// A last word, so that the server does not send again what is durable.
-		return errors.Join(errStopped, p.tell(false))
+		err := p.tell(false)
+		if err == nil {
+			p.part()
+		}
+		return errors.Join(errStopped, err)
 	default:
 	}
 	if p.prompted.Load() {
@@ -182,6 +187,29 @@ func (p *pump) tell(ask bool) error {
 		p.asked, p.askedAt = true, p.toldAt
 	}
 	return nil
+}
+
+// part ends the stream and waits until the server has taken note, and with that the last status update. A connection that is
+// closed with bytes of the server unread is reset, and then the server may never read what we told it. Failing that, it
+// sends something again, which is no loss.
+func (p *pump) part() {
+	if p.conn.Conn().SetDeadline(time.Now().Add(partTimeout)) != nil {
+		return
+	}
+	p.conn.Frontend().Send(&pgproto3.CopyDone{})
+	if p.conn.Frontend().Flush() != nil {
+		return
+	}
+	for {
+		msg, err := p.conn.ReceiveMessage(context.Background())
+		if err != nil {
+			return
+		}
+		switch msg.(type) {
+		case *pgproto3.CopyDone, *pgproto3.ErrorResponse:
+			return
+		}
+	}
 }
 
 // ack sets the flush LSN. It never goes back.
