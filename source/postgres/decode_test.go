@@ -170,7 +170,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"unknown_relation":  {begin(10, 1), tuple([]byte{'I', 0, 0, 0, 9, 'N'}, "1")},
 		"too_few_columns":   {begin(10, 1), tuple([]byte{'I', 0, 0, 0, 1, 'N'}, "1")},
 		"truncate_unknown":  {begin(10, 1), {'T', 0, 0, 0, 1, 0, 0, 0, 0, 9}},
-		"prepare_v3":       {append([]byte("b"), make([]byte, 20)...)},
+		"prepare_v3":        {append([]byte("b"), make([]byte, 20)...)},
 		"malformed":         {{'B'}},
 		"binary_form":       {begin(10, 1), append([]byte{'I', 0, 0, 0, 1, 'N', 0, 12, 'b', 0, 0, 0, 1, 7}, strings.Repeat("n", 11)...)},
 		"column_count_zero": {begin(10, 1), {'I', 0, 0, 0, 1, 'N', 0, 0}},
