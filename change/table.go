@@ -127,6 +127,10 @@ type Table struct {
 	Columns []Column
 	Key     []int // indexes into Columns of the key columns, in key order; empty: no key
 
+	// KeyChosen says that the configuration chose the key (message.key.columns): it is what records are keyed by, and need
+	// not identify a row.
+	KeyChosen bool
+
 	// Topic is the table's topic by the source's naming strategy, whatever transforms make of it later: the stem of the
 	// names of its schemas.
 	Topic string

@@ -230,7 +230,7 @@ func (w *weave) idle() bool {
 	return true
 }
 
-func (t *tableState) keyless() bool { return len(t.table.Key) == 0 }
+func (t *tableState) keyless() bool { return len(t.table.Key) == 0 || t.table.KeyChosen }
 
 // over reports whether nothing of the table is left to copy in this run.
 func (t *tableState) over() bool { return t.done || t.held || t.failed != "" }

@@ -24,7 +24,7 @@ func column(name string, k change.Kind) change.Column {
 
 // everyKind is a table with a column of every kind, keyed by its int and text columns.
 func everyKind() *change.Table {
-	t := &change.Table{Name: change.TableName{Database: "db", Schema: "public", Table: "every"}, Origin: origin, Version: 3, Topic: "shop.public.every"}
+	t := &change.Table{Name: change.TableName{Database: "db", Schema: "public", Table: "every"}, Origin: origin, Version: 3, Topic: "shop.public.every", KeyChosen: true}
 	for k := change.Bool; k <= change.Array; k++ {
 		t.Columns = append(t.Columns, column(k.String(), k))
 	}

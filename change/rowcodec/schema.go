@@ -10,7 +10,7 @@ import (
 // The value of a schema record, all numbers varints (v, z), strings with their length before them:
 //
 //	02 | database schema table | connector name version | placeholder, schema names, field names, flags (1: no context)
-//	   | v table version | flags (1: Before images are whole) | topic
+//	   | v table version | flags (1: Before images are whole 2: chosen key) | topic
 //	   | v number of columns, each: name, flags (1: nullable 2: masked 4: default), type, [default: kind, v number, data],
 //	     v number of parameters, each: name, value
 //	   | v number of key columns, each: v index
@@ -22,6 +22,11 @@ import (
 const (
 	schemaFormat    = 2
 	oldSchemaFormat = 1
+)
+
+const (
+	tableWhole  = 1 << 0
+	tableChosen = 1 << 1
 )
 
 const (
@@ -50,7 +55,14 @@ func appendTable(dst []byte, t *change.Table) []byte {
 	dst = appendText(dst, o.Placeholder)
 	dst = appendFlag(append(dst, byte(o.SchemaNames), byte(o.FieldNames)), o.NoContext)
 	dst = binary.AppendUvarint(dst, uint64(t.Version))
-	dst = appendFlag(dst, t.OldIdentity)
+	flags := byte(0)
+	if t.OldIdentity {
+		flags |= tableWhole
+	}
+	if t.KeyChosen {
+		flags |= tableChosen
+	}
+	dst = append(dst, flags)
 	dst = appendText(dst, t.Topic)
 	dst = binary.AppendUvarint(dst, uint64(len(t.Columns)))
 	for i := range t.Columns {
@@ -130,7 +142,8 @@ func decodeTable(p []byte) (*change.Table, error) {
 		t.Origin.SchemaNames, t.Origin.FieldNames, t.Origin.NoContext = change.Adjust(s.byte()), change.Adjust(s.byte()), s.flag()
 	}
 	t.Version = uint32(s.uvarint())
-	t.OldIdentity = s.flag()
+	flags := s.byte()
+	t.OldIdentity, t.KeyChosen = flags&tableWhole != 0, flags&tableChosen != 0 && !old
 	if !old {
 		t.Topic = s.text()
 	}

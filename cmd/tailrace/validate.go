@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/topic/disk"
 	"github.com/tailrace/tailrace/worker"
 )
@@ -86,7 +87,7 @@ func load(path string, strict bool) (*config.File, disk.Options, []config.Diagno
 	opt := plugins()
 	diagnostics = append(diagnostics, file.Check(strict, func(c config.Connector) (config.Description, bool) {
 		v, known := worker.Judge(opt, c.Config)
-		return config.Description{Keys: v.Keys, Patterns: append(config.CommonPatterns(), snapshot.OverrideFamily), Problems: v.Problems}, known
+		return config.Description{Keys: v.Keys, Patterns: append(source.ColumnFamilies(), snapshot.OverrideFamily), Problems: v.Problems}, known
 	})...)
 	log, problems := logOptions(file.Log)
 	for _, p := range problems {

@@ -6,8 +6,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/tailrace/tailrace/change"
 )
 
 // A candidate is a table of the database that the include and exclude lists choose.
@@ -109,12 +107,17 @@ type detail struct {
 	casts   []string
 	types   map[uint32]typeInfo
 
+	defaults    map[string]string // expressions of defaults by column
+	comments    map[string]string
+	moneyDigits int // digits after the point of money in the locale of the sessions
+
 	partitioned          bool   // the table is the root of partitions
 	rootSchema, rootName string // of the partitioned table that it is a partition of
 }
 
 type typeInfo struct {
 	name   string
+	native string // pg_type.typname
 	class  byte   // pg_type.typtype: b base, e enum, d domain, c composite, r range, m multirange
 	elem   uint32 // element type of a true array, else 0
 	base   uint32 // base type of a domain
@@ -136,12 +139,21 @@ ORDER BY i.indisprimary DESC, i.indexrelid`
 // describe asks the catalog about a shape. The stream may be behind the catalog, so columns are matched by name and what
 // is no longer there is simply not known.
 func describe(ctx context.Context, conn *pgx.Conn, sh *shape) (*detail, error) {
-	d := &detail{notNull: map[string]bool{}, types: map[uint32]typeInfo{}}
-	var column string
-	rows, err := conn.Query(ctx, `SELECT attname::text FROM pg_attribute
-		WHERE attrelid = $1 AND attnum > 0 AND attnotnull AND NOT attisdropped`, sh.oid)
+	d := &detail{notNull: map[string]bool{}, types: map[uint32]typeInfo{}, defaults: map[string]string{}, comments: map[string]string{}}
+	var column, expression, comment string
+	var notNull bool
+	rows, err := conn.Query(ctx, `SELECT a.attname::text, a.attnotnull, COALESCE(pg_get_expr(e.adbin, e.adrelid), ''),
+		COALESCE(col_description(a.attrelid, a.attnum), '')
+		FROM pg_attribute a LEFT JOIN pg_attrdef e ON e.adrelid = a.attrelid AND e.adnum = a.attnum AND a.attgenerated = ''
+		WHERE a.attrelid = $1 AND a.attnum > 0 AND NOT a.attisdropped`, sh.oid)
 	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&column}, func() error { d.notNull[column] = true; return nil })
+		_, err = pgx.ForEachRow(rows, []any{&column, &notNull, &expression, &comment}, func() error {
+			if notNull {
+				d.notNull[column] = true
+			}
+			d.defaults[column], d.comments[column] = expression, comment
+			return nil
+		})
 	}
 	if err != nil {
 		return nil, err
@@ -165,11 +177,17 @@ func describe(ctx context.Context, conn *pgx.Conn, sh *shape) (*detail, error) {
 	if err != nil {
 		return nil, err
 	}
-	return d, d.describeTypes(ctx, conn, sh)
+	if err := d.describeTypes(ctx, conn, sh); err != nil {
+		return nil, err
+	}
+	if slices.ContainsFunc(sh.columns, func(c wireColumn) bool { return d.baseType(c.typeOID) == oidMoney }) {
+		err = conn.QueryRow(ctx, `SELECT scale(1::money::numeric)`).Scan(&d.moneyDigits)
+	}
+	return d, err
 }
 
 const typesQuery = `
-SELECT t.oid, CASE WHEN n.nspname = 'pg_catalog' THEN format_type(t.oid, NULL) ELSE t.typname::text END, t.typtype::text,
+SELECT t.oid, t.typname::text, CASE WHEN n.nspname = 'pg_catalog' THEN format_type(t.oid, NULL) ELSE t.typname::text END, t.typtype::text,
        CASE WHEN EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) THEN t.typelem ELSE 0 END,
        t.typbasetype, t.typtypmod,
        ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
@@ -199,7 +217,7 @@ func (d *detail) describeTypes(ctx context.Context, conn *pgx.Conn, sh *shape) e
 		if rows, err = conn.Query(ctx, typesQuery, oids); err != nil {
 			break
 		}
-		_, err = pgx.ForEachRow(rows, []any{&oid, &info.name, &class, &info.elem, &info.base, &info.mod, &info.labels, &info.space}, func() error {
+		_, err = pgx.ForEachRow(rows, []any{&oid, &info.native, &info.name, &class, &info.elem, &info.base, &info.mod, &info.labels, &info.space}, func() error {
 			info.class = class[0]
 			info.labels = slices.Clone(info.labels)
 			d.types[oid] = info
@@ -213,35 +231,6 @@ func (d *detail) describeTypes(ctx context.Context, conn *pgx.Conn, sh *shape) e
 		oids = next
 	}
 	return err
-}
-
-// columnType makes the type of a column. A type that the catalog no longer knows is text.
-func (d *detail) columnType(s *settings, oid uint32, modifier int32) change.Type {
-	info, ok := d.types[oid]
-	if !ok {
-		info = typeInfo{name: "unknown", class: 'b'}
-	}
-	if info.class == 'd' && info.base != 0 {
-		return d.columnType(s, info.base, info.mod)
-	}
-	t := change.Type{Name: info.name}
-	if info.elem != 0 {
-		elem := d.columnType(s, info.elem, modifier)
-		t.Kind, t.Elem = change.Array, &elem
-		return t
-	}
-	t.Kind, t.Bits = builtin(oid)
-	modify(&t, oid, modifier)
-	switch {
-	case info.class == 'e':
-		t.Labels, t.Semantic = info.labels, "enum"
-	case oid == oidXML:
-		t.Semantic = "xml"
-	case oid == oidInterval:
-		t.Semantic = "interval"
-	}
-	t.Render = s.render(t.Kind)
-	return t
 }
 
 // keyColumns chooses the columns of a table's key, in key order: the replica identity's, and where that is the whole row,

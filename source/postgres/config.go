@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 )
 
@@ -48,9 +47,7 @@ type settings struct {
 	MessageInclude  config.Patterns `cfg:"message.prefix.include.list" doc:"Prefixes of logical messages to capture: anchored regular expressions. Default: all."`
 	MessageExclude  config.Patterns `cfg:"message.prefix.exclude.list" doc:"Prefixes of logical messages not to capture."`
 
-	DecimalMode string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How numeric columns are written in events."`
-	TimeMode    string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
-	BinaryMode  string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How bytea columns are written in events."`
+	formSettings
 
 	MaxBatch     int           `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
 	MaxQueue     int           `cfg:"max.queue.size" default:"8192" min:"1" doc:"Accepted for compatibility: the queue is bounded in bytes."`
@@ -112,7 +109,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(pair.exclude, "can't be set together with %s: keep one of them", pair.include)
 		}
 	}
-	return s, problems
+	return s, append(problems, s.parseForm(props)...)
 }
 
 // captures reports whether a table is to be captured by the include and exclude lists. The system's own tables never are.
@@ -146,7 +143,7 @@ func (s *settings) capturesMessage(prefix string) bool {
 
 // topic returns the topic of a table, as Debezium names it.
 func (s *settings) topic(schema, table string) string {
-	return sanitize(s.Prefix + "." + schema + "." + table)
+	return sanitize(s.Prefix + s.Delimiter + schema + s.Delimiter + table)
 }
 
 // sanitize replaces every character that a topic name can't have by an underscore.
@@ -158,38 +155,4 @@ func sanitize(name string) string {
 		}
 		return '_'
 	}, name)
-}
-
-// render returns how values of a kind are written, by the handling modes.
-func (s *settings) render(kind change.Kind) change.Render {
-	switch kind {
-	case change.Decimal:
-		switch s.DecimalMode {
-		case "string":
-			return change.RenderString
-		case "double":
-			return change.RenderDouble
-		}
-	case change.Date, change.Time, change.Timestamp, change.TimestampTZ:
-		switch s.TimeMode {
-		case "connect":
-			return change.RenderConnect
-		case "isostring":
-			return change.RenderISO
-		case "microseconds":
-			return change.RenderMicros
-		case "nanoseconds":
-			return change.RenderNanos
-		}
-	case change.Bytes:
-		switch s.BinaryMode {
-		case "hex":
-			return change.RenderHex
-		case "base64":
-			return change.RenderBase64
-		case "base64-url-safe":
-			return change.RenderBase64URL
-		}
-	}
-	return change.RenderDefault
 }

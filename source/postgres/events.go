@@ -79,7 +79,7 @@ func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn u
 	}
 	oldKey, ok := change.AppendKey(s.key[0][:0], r.table, before)
 	s.key[0] = oldKey
-	if !ok || bytes.Equal(oldKey, key) {
+	if !ok || r.chosen || bytes.Equal(oldKey, key) {
 		e := s.event(b, r.table, r.topic, change.OpUpdate, lsn)
 		e.Before, e.After, e.Key = before, after, key
 		return nil

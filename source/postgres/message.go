@@ -10,7 +10,7 @@ import (
 // messages is what the events of logical messages have for a table: the database, the topic, and as the only column the content.
 func messages(s *settings, origin *change.Origin) *change.Table {
 	return &change.Table{Name: change.TableName{Database: s.Database}, Origin: origin, Version: 1, Topic: sanitize(s.Prefix + ".message"),
-		Columns: []change.Column{{Name: "content", Type: change.Type{Kind: change.Bytes, Name: "bytea", Render: s.render(change.Bytes)}}}}
+		Columns: []change.Column{{Name: "content", Type: change.Type{Kind: change.Bytes, Name: "bytea", Render: s.binaryRender()}}}}
 }
 
 // message makes the event of a logical message of the open transaction.

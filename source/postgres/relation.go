@@ -20,6 +20,7 @@ type relation struct {
 	topic    string
 	plan     []wirePlan // one for each column of the shape
 	target   string     // the table quoted for a FROM, with ONLY unless it is partitioned
+	chosen   bool       // message.key.columns chose the key, which is none to find rows by
 	keyCasts []string   // the types of the key columns for casts of parameters
 	keySpace []string   // the schemas of their comparison operators, quoted
 }
@@ -28,6 +29,7 @@ type relation struct {
 type wirePlan struct {
 	target int // index in the table's columns, -1: not captured
 	kind   change.Kind
+	money  int    // digits after the point of an amount of money, -1: it is none
 	key    bool   // belongs to the replica identity
 	result uint32 // the type's number in the description of a query's result, where a domain shows as its base type
 }
@@ -43,18 +45,26 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 		return r
 	}
 	r.topic = s.topic(sh.schema, sh.name)
-	key := d.keyColumns(sh)
-	t := &change.Table{Name: change.TableName{Database: s.Database, Schema: sh.schema, Table: sh.name}, Origin: origin,
-		OldIdentity: sh.identity == 'f'}
+	has := func(name string) bool { return sh.has([]string{name}) }
+	name := change.TableName{Database: s.Database, Schema: sh.schema, Table: sh.name}
+	key := s.rules.Key(name, has)
+	if r.chosen = key != nil; !r.chosen {
+		key = d.keyColumns(sh)
+	}
+	t := &change.Table{Name: name, Origin: origin,
+		Topic: r.topic, KeyChosen: r.chosen, OldIdentity: sh.identity == 'f'}
 	r.plan = make([]wirePlan, len(sh.columns))
 	for i, c := range sh.columns {
-		r.plan[i] = wirePlan{target: -1, key: c.key, result: d.baseType(c.typeOID)}
+		r.plan[i] = wirePlan{target: -1, key: c.key, result: d.baseType(c.typeOID), money: -1}
 		if !slices.Contains(key, c.name) && !s.capturesColumn(sh.schema, sh.name, c.name) {
 			continue
 		}
 		typ := d.columnType(s, c.typeOID, c.modifier)
 		r.plan[i].target, r.plan[i].kind = len(t.Columns), typ.Kind
-		t.Columns = append(t.Columns, change.Column{Name: c.name, Type: typ, Nullable: !d.notNull[c.name] && !slices.Contains(key, c.name)})
+		if typ.Semantic == change.SemanticMoney {
+			r.plan[i].money = d.moneyDigits
+		}
+		t.Columns = append(t.Columns, s.column(t.Name, c, typ, d, !r.chosen && slices.Contains(key, c.name)))
 	}
 	for _, name := range key {
 		i := slices.IndexFunc(sh.columns, func(c wireColumn) bool { return c.name == name })
@@ -64,6 +74,27 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 	}
 	r.table = t
 	return r
+}
+
+// column makes a column of a table.
+func (s *settings) column(table change.TableName, c wireColumn, typ change.Type, d *detail, key bool) change.Column {
+	col := change.Column{Name: c.name, Type: typ, Nullable: !d.notNull[c.name] && !key}
+	setDefault(&col, c.typeOID, d.defaults[c.name])
+	native := d.nativeType(c.typeOID, c.modifier)
+	if s.Comments {
+		native.Comment = d.comments[c.name]
+	}
+	s.rules.Describe(table, &col, native)
+	return col
+}
+
+// parse reads the text of a value of the column.
+func (p *wirePlan) parse(b *change.Batch, v *change.Value, text []byte) {
+	if p.money >= 0 {
+		parseMoney(b, v, text, p.money)
+		return
+	}
+	parseValue(b, v, p.kind, text)
 }
 
 // row decodes a tuple into a row in b's memory. With keyOnly the columns outside the replica identity are Absent: the
@@ -80,7 +111,7 @@ func (r *relation) row(b *change.Batch, cells []pgoutput.Cell, keyOnly bool) (ch
 		}
 		switch c.Kind {
 		case pgoutput.Text:
-			parseValue(b, &row[p.target], p.kind, c.Data)
+			p.parse(b, &row[p.target], c.Data)
 		case pgoutput.Null:
 			row[p.target].Kind = change.Null
 		case pgoutput.Unchanged: // Absent
@@ -104,7 +135,7 @@ func (r *relation) result(b *change.Batch, values [][]byte) (change.Row, error) 
 		case v == nil:
 			row[p.target].Kind = change.Null
 		default:
-			parseValue(b, &row[p.target], p.kind, v)
+			p.parse(b, &row[p.target], v)
 		}
 	}
 	return row, nil
@@ -131,8 +162,11 @@ func (r *relation) keyColumn(n int) (column, parameter string) {
 	return ident(r.table.Columns[r.table.Key[n]].Name), fmt.Sprintf("$%d::text::%s", n+1, r.keyCasts[n])
 }
 
-// keyOrder returns the key columns for an ORDER BY, "" if the table has no key.
+// keyOrder returns the key columns for an ORDER BY, "" if the table has no key to find rows by.
 func (r *relation) keyOrder() string {
+	if r.chosen {
+		return ""
+	}
 	var list []string
 	for n := range r.table.Key {
 		column, _ := r.keyColumn(n)

@@ -182,7 +182,7 @@ func conditions(where []string) string {
 // readChunk runs a read in a transaction of its own, which is over when it returns, and makes errors what snapshot.Scanner
 // says.
 func (s *Source) readChunk(ctx context.Context, st *scanTable, q read, b *change.Batch) (*window, error) {
-	w := &window{}
+	w, from := &window{}, len(b.Events)
 	err := s.scans.do(ctx, func(conn *pgx.Conn) error {
 		err := s.readUnder(ctx, conn, st, q, b, w)
 		if err != nil && !conn.IsClosed() {
@@ -197,6 +197,7 @@ func (s *Source) readChunk(ctx context.Context, st *scanTable, q read, b *change
 	if err != nil {
 		return nil, st.judge(err)
 	}
+	s.settings.shaper().Apply(b, from)
 	return w, nil
 }
 
@@ -225,10 +226,15 @@ const readSettings = "SET LOCAL enable_seqscan = off; SET LOCAL enable_tidscan =
 func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q read, b *change.Batch, w *window) error {
 	conn := c.PgConn()
 	head, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+readSettings+"SELECT pg_current_snapshot();"+
-		fmt.Sprintf(signatureQuery, st.relation.shape.oid)).ReadAll()
+		fmt.Sprintf(signatureQuery, st.relation.shape.oid)+"; SELECT pg_current_wal_insert_lsn()").ReadAll()
 	if err != nil {
 		return err
 	}
+	low, err := pglogrepl.ParseLSN(field(head, 7))
+	if err != nil {
+		return err
+	}
+	w.low = uint64(low)
 	if w.view, err = parseView(field(head, 5)); err != nil {
 		return err
 	}
@@ -271,6 +277,7 @@ func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, 
 // read may end early: then the connection is given up, for the server would send the rest.
 func (s *Source) readRows(ctx context.Context, conn *pgconn.PgConn, r *relation, q read, b *change.Batch, w *window) error {
 	rows := s.rows(r, conn.ExecParams(ctx, q.sql, q.params, nil, nil, nil), q.places)
+	rows.lsn = w.low
 	full := false
 	for !full && rows.next(b) {
 		full = q.cut && b.Size() >= snapshot.ChunkBytes
@@ -300,6 +307,7 @@ type rowReader struct {
 	places   bool
 	place    place // of the last row
 	now      int64
+	lsn      uint64 // shown as the events' position
 	key      []byte
 	err      error
 }
@@ -336,6 +344,7 @@ func (rr *rowReader) next(b *change.Batch) bool {
 	}
 	e := b.Add()
 	e.Table, e.Op, e.After, e.Topic, e.Commit, e.Seen = rr.relation.table, change.OpRead, row, rr.relation.topic, rr.now, rr.now
+	e.LSN = rr.lsn
 	var ok bool
 	if rr.key, ok = change.AppendKey(rr.key[:0], rr.relation.table, row); ok {
 		e.Key = b.Copy(rr.key)

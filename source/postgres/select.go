@@ -12,6 +12,7 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
 )
 
 var (
@@ -139,6 +140,7 @@ type reading struct {
 	conn   *pgx.Conn
 	rows   *rowReader
 	window window
+	shaper *source.Shaper
 	st     *scanTable
 	cancel context.CancelFunc
 }
@@ -153,7 +155,7 @@ func (s *Source) ReadWhole(ctx context.Context, t *change.Table, sel snapshot.Se
 	if err != nil {
 		return nil, err
 	}
-	r := &reading{st: st}
+	r := &reading{st: st, shaper: s.settings.shaper()}
 	if r.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
 		return nil, explain(s.settings, err)
 	}
@@ -186,6 +188,7 @@ func (s *Source) beginReading(ctx context.Context, r *reading, sql string) error
 	long, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r.cancel = cancel
 	r.rows = s.rows(r.st.relation, conn.ExecParams(long, sql, nil, nil, nil, nil), false)
+	r.rows.lsn = r.window.high
 	return nil
 }
 
@@ -193,6 +196,8 @@ func (s *Source) beginReading(ctx context.Context, r *reading, sql string) error
 func (r *reading) Next(ctx context.Context, limit int, b *change.Batch) (done bool, err error) {
 	stop := context.AfterFunc(ctx, r.cancel)
 	defer stop()
+	from := len(b.Events)
+	defer func() { r.shaper.Apply(b, from) }()
 	for n := 0; n < limit && b.Size() < snapshot.ChunkBytes; n++ {
 		if r.rows.next(b) {
 			continue

@@ -89,7 +89,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
 	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{},
-		origin:  &change.Origin{Connector: "postgresql", Name: c.Prefix, Version: setup.Version},
+		origin:  c.origin(setup.Version),
 		control: &session{settings: c, connector: setup.Connector},
 		scans:   pool{settings: c, connector: setup.Connector},
 		action:  &session{settings: c, connector: setup.Connector, plain: true},

@@ -32,6 +32,7 @@ type stream struct {
 
 	members   *membership // what the publication sends; of the watching goroutine
 	relations map[uint32]*relation
+	shaper    *source.Shaper
 	trial     change.Batch // holds the rows of changes that were delivered before the resume
 
 	pos       position // after the last message that was read
@@ -71,7 +72,7 @@ func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval 
 	q := newQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
 		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings),
-		spool: newSpool(s.setup.Scratch)}
+		spool: newSpool(s.setup.Scratch), shaper: s.settings.shaper()}
 	st.delivered.Store(p.LSN)
 	st.pump = startPump(conn, q, p.LSN, interval, s.setup.Now)
 	return st
@@ -115,6 +116,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 // finish ends a batch with the position after it.
 func (s *stream) finish(b *change.Batch) error {
 	s.beat.append(b, s.src.setup.Now(), s.pos)
+	s.shaper.Apply(b, 0)
 	b.Resume = s.pos.encode()
 	s.reported, s.quietFrom = s.pos, time.Now()
 	s.delivered.Store(s.pos.LSN)

@@ -222,6 +222,9 @@ func TestTypes(t *testing.T) {
 			if typ == "char(5)" || typ == `"char"` || typ == "boolean" || typ == "xml" || typ == "inet" { // a cast to text is not their output
 				server = d.text("SELECT textin(" + map[string]string{"char(5)": "bpcharout", `"char"`: "charout", "boolean": "boolout", "xml": "xml_out", "inet": "inet_out"}[typ] + "(" + name + "))::text FROM public.types")
 			}
+			if typ == "money" { // its text depends on the locale, its amount does not
+				server = d.text("SELECT " + name + "::numeric::text FROM public.types")
+			}
 			text := string(appendValue(nil, streamed))
 			kind := e.Table.Columns[i+1].Type.Kind
 			if kind != change.UUID && kind != change.Time && kind != change.Timestamp && kind != change.TimestampTZ && kind != change.Float32 && kind != change.Float64 && text != server {

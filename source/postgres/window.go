@@ -17,6 +17,7 @@ import (
 // An event that is not seen is Inside until a transaction that ended at or after high came before it.
 type window struct {
 	view view
+	low  uint64 // where the WAL ended when the snapshot was taken, at least; shown in events
 	high uint64
 	cut  bool  // the read ended before its end
 	last place // of the last row of a read by place
