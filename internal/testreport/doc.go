@@ -4,7 +4,7 @@
 // In comes the module it is started in; out go the progress of each package, the output of each failed test, the servers
 // that could not be had, build/cases.txt and, as the last line, the totals. It exits with 1 if anything failed.
 //
-//	servers up -> gofmt, vet -> go test -race -> go test -tags invariants -> campaigns -> cases.txt -> N passed, N failed, N skipped
+//	servers up -> gofmt, vet -> go test -race -tags invariants -> go test -run Alloc -> campaigns -> cases.txt -> N passed, N failed, N skipped
 //
 //	build/cases.txt     1 pass        a test whose name holds case1 (or case01) passed and none failed
 //	                    2 fail        one failed
