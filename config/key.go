@@ -23,6 +23,7 @@ type Key struct {
 type Problem struct {
 	Key     string
 	Message string // never contains the value of a password
+	Note    bool   // worth knowing, but nothing that keeps the connector from working
 }
 
 // String returns "key: message".
@@ -65,7 +66,7 @@ func Decode(props map[string]string, cfg any) []Problem {
 		name := f.Tag.Get("cfg")
 		text, ok := props[name]
 		if !ok && f.Tag.Get("required") == "true" {
-			problems = append(problems, Problem{name, "is required and has no default"})
+			problems = append(problems, Problem{Key: name, Message: "is required and has no default"})
 			return
 		}
 		if !ok || (HasPlaceholder(text) && v.Kind() != reflect.String) {
@@ -75,7 +76,7 @@ func Decode(props map[string]string, cfg any) []Problem {
 			}
 		}
 		if err := set(v, f, text); err != nil {
-			problems = append(problems, Problem{name, err.Error()})
+			problems = append(problems, Problem{Key: name, Message: err.Error()})
 		}
 	})
 	return problems

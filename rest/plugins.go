@@ -98,7 +98,7 @@ type validation struct {
 	Values []configInfo `json:"configs"`
 }
 
-// validate judges a configuration and answers 200 also when it is wrong. It touches no server.
+// validate judges a configuration and answers 200 also when it is wrong. It changes nothing, neither here nor on the source's server.
 func (s *Server) validate(q *request) {
 	var body map[string]scalar
 	if !q.body(&body) {

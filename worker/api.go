@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
@@ -150,14 +151,40 @@ func (w *Worker) checkCommon(props map[string]string) []config.Problem {
 	return append(problems, transform.Check(props, w.opt.Transforms)...)
 }
 
-// Validate judges a configuration for a class without touching any server. ErrNotFound if there is no such class.
-func (w *Worker) Validate(_ context.Context, class string, props map[string]string) (Validation, error) {
+// Validate judges a configuration for a class, and if it has no mistake, asks the source's server whether it can serve it. It changes
+// nothing there. ErrNotFound if there is no such class.
+func (w *Worker) Validate(ctx context.Context, class string, props map[string]string) (Validation, error) {
 	keys, ok := w.Keys(class)
 	if !ok {
 		return Validation{}, fmt.Errorf("plugin %s: %w", class, ErrNotFound)
 	}
-	_, problems := w.define(props)
-	return Validation{keys, problems}, nil
+	problems := w.preflight(ctx, props["name"], props)
+	return Validation{keys, slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Note })}, nil
+}
+
+// preflightTimeout bounds the questions to a server about a configuration.
+const preflightTimeout = 15 * time.Second
+
+// preflight returns the mistakes of a configuration, and if there are none, what the source's server says to it.
+func (w *Worker) preflight(ctx context.Context, name string, props map[string]string) []config.Problem {
+	def, problems := w.define(props)
+	if len(problems) > 0 || def.source == nil || def.source.Preflight == nil {
+		return problems
+	}
+	resolved, problems := config.Resolve(props, w.opt.Providers)
+	if len(problems) > 0 {
+		return problems
+	}
+	ctx, cancel := context.WithTimeout(ctx, preflightTimeout)
+	defer cancel()
+	return def.source.Preflight(ctx, source.Setup{Connector: name, Props: resolved, Version: w.opt.Version, Logger: w.opt.Logger, Now: w.opt.Now})
+}
+
+// Preflight judges the configuration of a connector with the plugins of opt alone, without a log: its mistakes, and if there are none, what
+// the source's server says to it. It changes nothing there.
+func Preflight(ctx context.Context, opt Options, name string, props map[string]string) []config.Problem {
+	w := &Worker{opt: opt}
+	return w.preflight(ctx, name, props)
 }
 
 // Info describes a connector.

@@ -2,10 +2,11 @@
 //
 // `serve` wires the house: it opens the embedded log, the registry of schemas, the worker with all plugins and the REST
 // API, applies connectors.yaml and runs until it is told to stop. `validate` judges a connectors.yaml without touching a
-// server. `log` looks at the files of the embedded log, checks and repairs them, with no daemon's help. The other commands
+// server, `doctor` asks the sources' servers as well. `log` looks at the files of the embedded log, checks and repairs them, with no daemon's help. The other commands
 // are clients of a running daemon's REST API.
 //
 //	serve -c connectors.yaml --data-dir D --listen A      validate connectors.yaml [--strict]
+//	doctor -c connectors.yaml [CONNECTOR...]              -o table|json
 //	log ls | dump | verify | stats | compact | salvage    --data-dir D, -o table|json
 //	status   topics   lag   tail TOPIC...   version       --url or TAILRACE_URL, -o table|json
 //

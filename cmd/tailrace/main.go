@@ -54,7 +54,7 @@ func (e *usageError) Unwrap() error { return e.err }
 func root() *cobra.Command {
 	c := &cobra.Command{Use: "tailrace", Short: "Change data capture in one binary", SilenceErrors: true, SilenceUsage: true}
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &usageError{err} })
-	c.AddCommand(serveCommand(), validateCommand(), logCommand(), versionCommand())
+	c.AddCommand(serveCommand(), validateCommand(), doctorCommand(), logCommand(), versionCommand())
 	c.AddCommand(clientCommands()...)
 	prepare(c)
 	return c

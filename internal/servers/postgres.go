@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
 )
@@ -215,6 +216,56 @@ func (r pgRelease) command(s *Server) []string {
 		argv = append(argv, "-c", k+"="+settings[k])
 	}
 	return argv
+}
+
+// Standby starts a standby of a PostgreSQL server: it stops the primary, copies its files and starts both, so sessions end. The standby
+// streams from the primary and belongs to the test.
+func Standby(t testing.TB, primary *Server, settings map[string]string) *Server {
+	t.Helper()
+	root, err := Root()
+	if err != nil {
+		t.Fatalf("servers.Standby: %v", err)
+	}
+	s := &Server{Name: primary.Name, kind: primary.kind}
+	if s.Dir, err = os.MkdirTemp(root, s.Name+"-"); err != nil {
+		t.Fatalf("servers.Standby: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(s.Dir); err != nil {
+			t.Errorf("remove %s: %v", s.Dir, err)
+		}
+	})
+	data := filepath.Join(s.Dir, "data")
+	err = errors.Join(s.makeDir(), primary.end(primary.kind.stop),
+		s.as("cp", "-a", filepath.Join(primary.Dir, "data"), data),
+		s.as("sh", "-c", `rm -rf "$1"/pg_replslot/* && touch "$1"/standby.signal`, "sh", data), primary.Restart(t.Context()))
+	if err != nil {
+		t.Fatalf("servers.Standby: %v", err)
+	}
+	all := map[string]string{"primary_conninfo": fmt.Sprintf("host=127.0.0.1 port=%d user=postgres dbname=postgres", primary.Port), "hot_standby": "on"}
+	maps.Copy(all, settings)
+	standby, err := Start(t.Context(), s.Name, Options{Dir: s.Dir, Settings: all})
+	if err != nil {
+		t.Fatalf("servers.Standby: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := standby.Stop(); err != nil {
+			t.Errorf("stop the standby: %v", err)
+		}
+	})
+	return standby
+}
+
+// as runs a program as the server's user.
+func (s *Server) as(argv ...string) error {
+	cmd, err := s.exec(argv...)
+	if err != nil {
+		return err
+	}
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w: %s", argv[0], err, out)
+	}
+	return nil
 }
 
 // postgresReady logs in. A server that answers with an error other than "starting up" is ready, too: it may have been told to

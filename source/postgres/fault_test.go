@@ -202,7 +202,9 @@ func testFaults(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
 		p := d.stream(nil)
 		p.read()
-		if problems := Plugin.Preflight(t.Context(), d.setup()); !mentions(problems, "slot.name", "is in use by process") {
+		other := d.setup()
+		other.Connector = "other"
+		if problems := Plugin.Preflight(t.Context(), other); !mentions(problems, "slot.name", "is in use by process") {
 			t.Errorf("preflight: %v", problems)
 		}
 		if _, err := p.src.Stream(t.Context(), p.resume); err == nil || fault.IsPermanent(err) {
@@ -259,6 +261,11 @@ func bytesReplace(p change.Position, old, now string) change.Position {
 	return change.Position(strings.ReplaceAll(string(p), old, now))
 }
 
+// withoutNotes leaves out what does not keep a connector from working: on a shared server other tests' slots are noted.
+func withoutNotes(problems []configProblem) []configProblem {
+	return slices.DeleteFunc(problems, func(p configProblem) bool { return p.Note })
+}
+
 func mentions(problems []configProblem, key, text string) bool {
 	return slices.ContainsFunc(problems, func(p configProblem) bool { return p.Key == key && strings.Contains(p.Message, text) })
 }
@@ -269,7 +276,7 @@ func testPreflight(t *testing.T) {
 	check := func(t *testing.T, d *testDB, setup source.Setup, key string, texts ...string) {
 		t.Helper()
 		before := d.rows(`SELECT slot_name::text FROM pg_replication_slots UNION ALL SELECT pubname::text FROM pg_publication`)
-		problems := Plugin.Preflight(t.Context(), setup)
+		problems := withoutNotes(Plugin.Preflight(t.Context(), setup))
 		if len(problems) != 1 || problems[0].Key != key {
 			t.Fatalf("got %v, want one problem of %s", problems, key)
 		}
@@ -287,7 +294,7 @@ func testPreflight(t *testing.T) {
 		role := d.name + "_role"
 		d.exec("CREATE ROLE " + role + " LOGIN REPLICATION; GRANT CREATE ON DATABASE " + d.name + " TO " + role)
 		t.Cleanup(func() { d.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
-		if problems := Plugin.Preflight(t.Context(), d.setup()); len(problems) != 0 {
+		if problems := withoutNotes(Plugin.Preflight(t.Context(), d.setup())); len(problems) != 0 {
 			t.Fatalf("a good configuration has problems: %v", problems)
 		}
 		check(t, d, d.setup("table.include.list", "public.t,public.tt"), "table.include.list", `"public.tt"`, "create the table")
@@ -299,7 +306,7 @@ func testPreflight(t *testing.T) {
 		d.exec("CREATE PUBLICATION p FOR TABLE t")
 		check(t, d, d.setup("database.user", role, "publication.name", "p"), "database.user", "GRANT SELECT ON TABLE", `"public"."t"`)
 		d.exec("GRANT SELECT ON t TO " + role)
-		if problems := Plugin.Preflight(t.Context(), d.setup("database.user", role, "publication.name", "p")); len(problems) != 0 {
+		if problems := withoutNotes(Plugin.Preflight(t.Context(), d.setup("database.user", role, "publication.name", "p"))); len(problems) != 0 {
 			t.Errorf("the least privileges don't suffice: %v", problems)
 		}
 		check(t, d, d.setup("database.user", role), "publication.name", "CREATE PUBLICATION", `"public"."t"`)
@@ -310,6 +317,38 @@ func testPreflight(t *testing.T) {
 		check(t, d, d.setup("database.user", role, "publication.name", "p"), "database.user", "ALTER ROLE", "REPLICATION")
 		d.refused(nil, "NO_REPLICATION", "database.user", role, "publication.name", "p")
 		d.refused(nil, "NO_TABLES", "table.include.list", "public.none")
+	})
+	t.Run("case27_idle_and_own_slot", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		notes := func(pairs ...string) (list []string) {
+			for _, p := range Plugin.Preflight(t.Context(), d.setup(pairs...)) {
+				if !p.Note {
+					t.Errorf("a problem: %v", p)
+				}
+				if strings.Contains(p.Message, d.slot) {
+					list = append(list, p.Message)
+				}
+			}
+			return list
+		}
+		p := d.stream(nil)
+		p.read()
+		if got := notes(); len(got) != 1 || !strings.Contains(got[0], "in use by this connector") {
+			t.Errorf("while it runs: %q", got)
+		}
+		p.stop()
+		d.exec("SELECT pg_logical_emit_message(true, 'noise', repeat('n', 1000000))")
+		if got := notes("slot.retained.wal.alarm.bytes", "500000"); len(got) != 1 || !strings.Contains(got[0], "is idle and keeps") || !strings.Contains(got[0], "SELECT pg_drop_replication_slot('"+d.slot+"')") {
+			t.Errorf("while it is stopped: %q", got)
+		}
+		if got := notes("slot.retained.wal.alarm.bytes", "0"); len(got) != 0 {
+			t.Errorf("with the alarm off: %q", got)
+		}
+		s := d.open("slot.retained.wal.alarm.bytes", "500000")
+		s.look(t.Context())
+		if g := s.Gauges(); g["retained_wal_alarm"] != 1 || g["retained_wal_bytes"] < 500000 {
+			t.Errorf("gauges: %v", g)
+		}
 	})
 	t.Run("case27_wal_level", func(t *testing.T) {
 		t.Parallel()
@@ -340,7 +379,7 @@ func testPreflight(t *testing.T) {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("the password is in %v", err)
 		}
-		if problems := Plugin.Preflight(t.Context(), d.setup("database.user", "cdc", "database.password", "right")); len(problems) != 0 {
+		if problems := withoutNotes(Plugin.Preflight(t.Context(), d.setup("database.user", "cdc", "database.password", "right"))); len(problems) != 0 {
 			t.Errorf("the right password: %v", problems)
 		}
 		d.exec("SELECT pg_create_physical_replication_slot('other')")

@@ -17,11 +17,12 @@ type gauges struct {
 	values map[string]float64
 }
 
-// Gauges implements source.Gauger. All but the last are bytes:
+// Gauges implements source.Gauger. All but the alarm and the last are bytes:
 //
 //	lag_bytes            from the last position that was read to the end of what the server has sent
 //	unacknowledged_bytes from the flush LSN to the same end
 //	retained_wal_bytes   WAL that the server keeps for the slot
+//	retained_wal_alarm   1 while that is more than slot.retained.wal.alarm.bytes
 //	server_lag_bytes     from the slot's confirmed LSN to the end of the server's WAL
 //	queue_bytes          messages received and not read yet
 //	spool_bytes          changes of transactions in progress, in memory and on disk
@@ -69,8 +70,12 @@ func (s *Source) watch(ctx context.Context) {
 func (s *Source) look(ctx context.Context) {
 	if values, err := s.readGauges(ctx); err == nil {
 		s.gauges.mu.Lock()
+		before := s.gauges.values["retained_wal_alarm"]
 		s.gauges.values = values
 		s.gauges.mu.Unlock()
+		if values["retained_wal_alarm"] > before {
+			s.log.Warn("the slot retains much WAL: the server's disk may fill", "slot", s.settings.Slot, "bytes", int64(values["retained_wal_bytes"]))
+		}
 	}
 	st := s.stream.Load()
 	if st == nil || st.isClosed() {
@@ -91,10 +96,14 @@ func (s *Source) readGauges(ctx context.Context) (map[string]float64, error) {
 	defer cancel()
 	var retained, lag, active float64
 	err := s.control.do(ctx, func(c *pgx.Conn) error {
-		return c.QueryRow(ctx, `SELECT COALESCE(max(pg_wal_lsn_diff(pg_current_wal_lsn(), restart_lsn)), 0)::float8,
-			COALESCE(max(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn)), 0)::float8,
-			COALESCE(max(active::int), 0)::float8 FROM pg_replication_slots WHERE slot_name = $1`, s.settings.Slot).
+		return c.QueryRow(ctx, `SELECT COALESCE(max(pg_wal_lsn_diff(e, restart_lsn)), 0)::float8,
+			COALESCE(max(pg_wal_lsn_diff(e, confirmed_flush_lsn)), 0)::float8, COALESCE(max(active::int), 0)::float8
+			FROM pg_replication_slots, (SELECT `+walEnd+` AS e) w WHERE slot_name = $1`, s.settings.Slot).
 			Scan(&retained, &lag, &active)
 	})
-	return map[string]float64{"retained_wal_bytes": retained, "server_lag_bytes": max(0, lag), "slot_active": active}, err
+	alarm := 0.0
+	if limit := s.settings.RetainedAlarm; limit > 0 && retained > float64(limit) {
+		alarm = 1
+	}
+	return map[string]float64{"retained_wal_bytes": max(0, retained), "retained_wal_alarm": alarm, "server_lag_bytes": max(0, lag), "slot_active": active}, err
 }

@@ -12,7 +12,7 @@ import (
 // to which the server had nothing for us; Ordinal counts the changes of the next transaction that were delivered too, as
 // the server sent them (a key change or a truncate of many tables is one). The other members identify: LSNCommit is the
 // end of the last transaction, TxID and Time (microseconds since the Unix epoch) the transaction of the last event,
-// System the server. Members that others add are ignored.
+// System and Timeline the server and its history. Members that others add are ignored.
 type position struct {
 	LSN       uint64 `json:"lsn"`
 	Ordinal   uint32 `json:"ordinal"`
@@ -20,6 +20,7 @@ type position struct {
 	TxID      uint32 `json:"txId"`
 	Time      int64  `json:"ts_usec"`
 	System    string `json:"system"`
+	Timeline  int32  `json:"timeline"`
 }
 
 // encode writes the position as a JSON object in memory of its own.
@@ -31,7 +32,8 @@ func (p position) encode() change.Position {
 	b = strconv.AppendUint(append(b, `,"txId":`...), uint64(p.TxID), 10)
 	b = strconv.AppendInt(append(b, `,"ts_usec":`...), p.Time, 10)
 	b = append(append(b, `,"system":"`...), p.System...)
-	return append(b, `"}`...)
+	b = strconv.AppendInt(append(b, `","timeline":`...), int64(p.Timeline), 10)
+	return append(b, '}')
 }
 
 // parsePosition reads a position that encode wrote. An empty one gives the zero position.

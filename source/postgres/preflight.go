@@ -23,7 +23,7 @@ func preflight(ctx context.Context, setup source.Setup) []config.Problem {
 	if len(problems) > 0 {
 		return problems
 	}
-	c := &checkup{settings: s}
+	c := &checkup{settings: s, connector: setup.Connector}
 	control := &session{settings: s, connector: setup.Connector}
 	err := control.do(ctx, func(conn *pgx.Conn) error { return c.run(ctx, conn) })
 	if err = errors.Join(err, control.close(context.WithoutCancel(ctx))); err != nil {
@@ -31,7 +31,7 @@ func preflight(ctx context.Context, setup source.Setup) []config.Problem {
 		return c.problems
 	}
 	if !c.noReplication {
-		c.replication(ctx, setup.Connector)
+		c.replication(ctx)
 	}
 	return c.problems
 }
@@ -39,12 +39,17 @@ func preflight(ctx context.Context, setup source.Setup) []config.Problem {
 // checkup collects what a preflight finds.
 type checkup struct {
 	settings      *settings
+	connector     string
 	problems      []config.Problem
 	noReplication bool // known already: the role can't replicate
 }
 
 func (c *checkup) report(key, format string, args ...any) {
 	c.problems = append(c.problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
+}
+
+func (c *checkup) note(key, format string, args ...any) {
+	c.problems = append(c.problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...), Note: true})
 }
 
 // fail reports an error under the property that it is about.
@@ -73,7 +78,7 @@ func (c *checkup) run(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (c *checkup) server(ctx context.Context, conn *pgx.Conn) error {
-	err := checkServer(ctx, conn)
+	err := checkServer(ctx, conn, c.settings.SlotFailover)
 	if fault.IsPermanent(err) {
 		c.fail(err)
 		return nil
@@ -101,13 +106,8 @@ func (c *checkup) slot(ctx context.Context, conn *pgx.Conn) error {
 	}
 	if err := state.check(c.settings, position{}); err != nil {
 		c.report("slot.name", "%s", plain(err))
-	} else if state.holder != 0 {
-		var who string
-		if err := conn.QueryRow(ctx, `SELECT COALESCE(max(format('%s of role %s', application_name, usename)), 'unknown')
-			FROM pg_stat_replication WHERE pid = $1`, state.holder).Scan(&who); err != nil {
-			return err
-		}
-		c.report("slot.name", "slot %s is in use by process %d (%s); stop that client or choose another slot.name", c.settings.Slot, state.holder, who)
+	} else if err := c.use(ctx, conn, state); err != nil {
+		return err
 	}
 	var slots, maxSlots, senders, maxSenders int
 	if err := conn.QueryRow(ctx, `SELECT (SELECT count(*) FROM pg_replication_slots), current_setting('max_replication_slots')::int,
@@ -116,12 +116,58 @@ func (c *checkup) slot(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if !state.exists && slots >= maxSlots {
-		c.report("slot.name", "all %d replication slots of the server are taken; %s", maxSlots, slotsRemedy)
+		c.report("slot.name", "all %d replication slots of the server are taken; %s, such as ALTER SYSTEM SET max_replication_slots = %d", maxSlots, slotsRemedy, maxSlots+10)
 	}
 	if senders >= maxSenders {
-		c.report("database.hostname", "all %d walsenders of the server are taken; raise max_wal_senders with ALTER SYSTEM SET and restart the server", maxSenders)
+		c.report("database.hostname", "all %d walsenders of the server are taken; run ALTER SYSTEM SET max_wal_senders = %d and restart the server", maxSenders, maxSenders+10)
 	}
+	return c.idle(ctx, conn)
+}
+
+// use reports a slot that another client has, and one of ours whose WAL is in danger.
+func (c *checkup) use(ctx context.Context, conn *pgx.Conn, state slotState) error {
+	if state.walStatus == "unreserved" {
+		c.note("slot.name", "slot %s is about to lose WAL that it needs (wal_status is unreserved); start the connector, or run ALTER SYSTEM SET "+
+			"max_slot_wal_keep_size = -1; SELECT pg_reload_conf()", c.settings.Slot)
+	}
+	if state.holder == 0 {
+		return nil
+	}
+	var name, role string
+	if err := conn.QueryRow(ctx, `SELECT COALESCE(max(application_name), 'unknown'), COALESCE(max(usename::text), 'unknown')
+		FROM pg_stat_replication WHERE pid = $1`, state.holder).Scan(&name, &role); err != nil {
+		return err
+	}
+	if c.connector != "" && name == appName(c.connector) {
+		c.note("slot.name", "slot %s is in use by this connector, which runs", c.settings.Slot)
+		return nil
+	}
+	c.report("slot.name", "slot %s is in use by process %d (%s of role %s); stop that client, choose another slot.name, or run SELECT pg_terminate_backend(%d)",
+		c.settings.Slot, state.holder, name, role, state.holder)
 	return nil
+}
+
+// idle notes the slots, also those of others, that nobody reads and that keep WAL.
+func (c *checkup) idle(ctx context.Context, conn *pgx.Conn) error {
+	if c.settings.RetainedAlarm == 0 {
+		return nil
+	}
+	rows, err := conn.Query(ctx, `SELECT slot_name::text, pg_wal_lsn_diff(`+walEnd+`, restart_lsn)::bigint FROM pg_replication_slots
+		WHERE NOT active AND pg_wal_lsn_diff(`+walEnd+`, restart_lsn) > $1 ORDER BY slot_name`, c.settings.RetainedAlarm)
+	if err != nil {
+		return err
+	}
+	var name string
+	var bytes int64
+	_, err = pgx.ForEachRow(rows, []any{&name, &bytes}, func() error {
+		what := "start its client"
+		if name == c.settings.Slot {
+			what = "start the connector"
+		}
+		c.note("slot.name", "slot %s is idle and keeps %d MiB of WAL from being removed; %s, or run SELECT pg_drop_replication_slot(%s)", name, bytes>>20, what, literal(name))
+		return nil
+	})
+	return err
 }
 
 // plain writes a permanent fault without its code, which means nothing before there is a connector.
@@ -206,6 +252,14 @@ func (c *checkup) publication(ctx context.Context, conn *pgx.Conn, exists bool, 
 	}
 	s := c.settings
 	sql := publicationSQL(s, missing, exists)
+	var standby bool
+	if err := conn.QueryRow(ctx, "SELECT pg_is_in_recovery()").Scan(&standby); err != nil {
+		return err
+	}
+	if standby {
+		c.report("publication.name", "the server is a standby, on which no publication can be made; run on the primary %s", sql)
+		return nil
+	}
 	if s.AutoCreate == "disabled" || s.AutoCreate == "no_tables" {
 		c.report("publication.name", "publication %s does not exist or lacks captured tables; run %s, or set publication.autocreate.mode=filtered", s.Publication, sql)
 		return nil
@@ -226,8 +280,8 @@ func (c *checkup) publication(ctx context.Context, conn *pgx.Conn, exists bool, 
 }
 
 // replication opens a replication connection, which pg_hba.conf may refuse where it lets ordinary ones in.
-func (c *checkup) replication(ctx context.Context, connector string) {
-	conn, err := dialReplication(ctx, c.settings, connector)
+func (c *checkup) replication(ctx context.Context) {
+	conn, err := dialReplication(ctx, c.settings, c.connector)
 	if err != nil {
 		var e *pgconn.PgError
 		if errors.As(err, &e) && e.Code == "53300" {

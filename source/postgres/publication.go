@@ -114,7 +114,7 @@ func unpublished(name, what string) error {
 // prepare makes the publication cover the captured tables and returns what it sends of them. It comes before the slot: what is
 // decoded under a slot older than its publication fails or is left out.
 func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) (*membership, error) {
-	if err := checkServer(ctx, conn); err != nil {
+	if err := checkServer(ctx, conn, s.settings.SlotFailover); err != nil {
 		return nil, err
 	}
 	all, err := discover(ctx, conn, s.settings)
@@ -164,6 +164,9 @@ func (s *Source) cover(ctx context.Context, conn *pgx.Conn, all []candidate, sen
 	}
 	if _, err := conn.Exec(ctx, sql); err != nil {
 		var e *pgconn.PgError
+		if errors.As(err, &e) && e.Code == "25006" {
+			return nil, fault.Permanentf("PUBLICATION_MISSING", "run on the primary "+sql, "the server is a standby, on which no publication can be made")
+		}
 		if errors.As(err, &e) && e.Code == "42501" {
 			return nil, fault.Permanentf("PUBLICATION_MISSING", "let an owner of the tables run "+sql,
 				"role %s may not make the publication: %s", s.settings.User, e.Message)

@@ -250,7 +250,7 @@ func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q re
 // finish checks that the table's file is the one that was read, and notes where the WAL ends.
 func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, end string) error {
 	tail, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %[1]d;
-		SELECT pg_current_wal_insert_lsn(); SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
+		SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END; SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
 		st.relation.shape.oid, end)).ReadAll()
 	if err != nil {
 		return err

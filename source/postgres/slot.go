@@ -30,15 +30,23 @@ type slotState struct {
 	holder    int32 // process that has it, 0: none
 	confirmed uint64
 	walStatus string
+	reason    string // why it was invalidated, where the server tells (17 and later)
+	failover  bool
+	retained  int64 // bytes of WAL that are kept for it
 }
+
+// walEnd is where the server's WAL ends: on a standby, what it has replayed.
+const walEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 
 // readSlot reads the slot's state. A slot that doesn't exist is no error.
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotState, error) {
 	s := slotState{exists: true}
 	var confirmed string
 	err := conn.QueryRow(ctx, `SELECT slot_type, COALESCE(plugin::text, ''), COALESCE(database::text, ''), COALESCE(active_pid, 0),
-		COALESCE(confirmed_flush_lsn, '0/0')::text, COALESCE(wal_status, '') FROM pg_replication_slots WHERE slot_name = $1`, name).
-		Scan(&s.kind, &s.plugin, &s.database, &s.holder, &confirmed, &s.walStatus)
+		COALESCE(confirmed_flush_lsn, '0/0')::text, COALESCE(wal_status, ''), COALESCE(to_jsonb(s)->>'invalidation_reason', ''),
+		COALESCE(to_jsonb(s)->>'failover', '') = 'true', COALESCE(pg_wal_lsn_diff(`+walEnd+`, restart_lsn), 0)::bigint
+		FROM pg_replication_slots s WHERE slot_name = $1`, name).
+		Scan(&s.kind, &s.plugin, &s.database, &s.holder, &confirmed, &s.walStatus, &s.reason, &s.failover, &s.retained)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return slotState{}, nil
 	}
@@ -55,27 +63,42 @@ func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotState, erro
 func (s slotState) check(c *settings, from position) error {
 	switch {
 	case !s.exists && from.LSN != 0:
-		return fault.Permanentf("SLOT_MISSING", "reset the connector's offsets to take a new snapshot",
-			"replication slot %s does not exist, so the changes since %s can't be had", c.Slot, pglogrepl.LSN(from.LSN))
+		return fault.Permanentf("SLOT_MISSING", resnapshot, "replication slot %s does not exist, so the changes since %s can't be had",
+			c.Slot, pglogrepl.LSN(from.LSN))
 	case !s.exists:
 		return nil
 	case s.kind != "logical" || s.plugin != "pgoutput" || s.database != c.Database:
-		return fault.Permanentf("SLOT_FOREIGN", "choose another slot.name, or drop that slot if nobody needs it",
+		return fault.Permanentf("SLOT_FOREIGN", "choose another slot.name, or run SELECT pg_drop_replication_slot("+literal(c.Slot)+") if nobody needs it",
 			"slot %s is a %s slot with plugin %q of database %q, not a pgoutput slot of %s", c.Slot, s.kind, s.plugin, s.database, c.Database)
-	case s.walStatus == "lost":
-		return fault.Permanentf("SLOT_LOST", "drop it with SELECT pg_drop_replication_slot("+literal(c.Slot)+"), raise max_slot_wal_keep_size, "+
-			"and reset the connector's offsets to take a new snapshot",
-			"slot %s has lost WAL that it needs, since it was further behind than max_slot_wal_keep_size", c.Slot)
-	case from.LSN != 0 && s.confirmed > from.LSN:
-		return fault.Permanentf("POSITION_GAP", "reset the connector's offsets to take a new snapshot, and let nobody else use, drop or advance the slot",
+	case s.walStatus == "lost" || s.reason != "":
+		return s.lost(c)
+	case from.LSN != 0 && s.confirmed > from.LSN && c.Mismatch != "trust_slot" && c.Mismatch != "trust_greater_lsn":
+		return fault.Permanentf("POSITION_GAP", resnapshot+", and let nobody else use, drop or advance the slot",
 			"slot %s begins at %s, after the stored position %s: the changes between them are gone", c.Slot,
 			pglogrepl.LSN(s.confirmed), pglogrepl.LSN(from.LSN))
 	}
 	return nil
 }
 
+// lost explains a slot that the server has invalidated.
+func (s slotState) lost(c *settings) error {
+	again := "run SELECT pg_drop_replication_slot(" + literal(c.Slot) + ") and " + resnapshot
+	switch s.reason {
+	case "rows_removed":
+		return fault.Permanentf("SLOT_LOST", "set hot_standby_feedback = on, "+again, "slot %s of the standby was invalidated, since the primary removed "+
+			"catalog rows that it needs", c.Slot)
+	case "wal_level_insufficient":
+		return fault.Permanentf("SLOT_LOST", walLevelRemedy+", then "+again, "slot %s was invalidated, since wal_level was lowered", c.Slot)
+	case "idle_timeout":
+		return fault.Permanentf("SLOT_LOST", "raise idle_replication_slot_timeout, "+again, "slot %s was invalidated, since it was idle for longer than "+
+			"idle_replication_slot_timeout", c.Slot)
+	}
+	return fault.Permanentf("SLOT_LOST", "raise max_slot_wal_keep_size, "+again, "slot %s has lost WAL that it needs, since it was further behind than "+
+		"max_slot_wal_keep_size, or by a conflict with recovery", c.Slot)
+}
+
 // checkServer tells what makes the server unusable for logical decoding.
-func checkServer(ctx context.Context, conn *pgx.Conn) error {
+func checkServer(ctx context.Context, conn *pgx.Conn, failover bool) error {
 	var version int
 	var level string
 	var standby bool
@@ -86,8 +109,15 @@ func checkServer(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	case version < 140000:
 		return fault.Permanentf("SERVER_TOO_OLD", "upgrade the server to PostgreSQL 14 or later", "server version %d is too old", version/10000)
-	case standby:
-		return fault.Permanentf("STANDBY", "set database.hostname to the primary", "the server is a standby, on which no publication can be made")
+	case standby && version < 160000:
+		return fault.Permanentf("STANDBY", "set database.hostname to the primary, or upgrade to PostgreSQL 16", "the server is a standby, "+
+			"which can't decode its WAL in version %d", version/10000)
+	case failover && version < 170000:
+		return fault.Permanentf("SLOT_FAILOVER", "set slot.failover to false, or upgrade to PostgreSQL 17", "slot.failover needs PostgreSQL 17, "+
+			"and the server is version %d", version/10000)
+	case failover && standby:
+		return fault.Permanentf("SLOT_FAILOVER", "set slot.failover to false, or database.hostname to the primary",
+			"the server is a standby, whose slots can't fail over")
 	case level != "logical":
 		return fault.Permanentf("WAL_LEVEL", walLevelRemedy, "wal_level is %s, and logical decoding needs logical", level)
 	}
@@ -111,17 +141,19 @@ func (s *Source) claimSlot(ctx context.Context, conn *pgconn.PgConn, from positi
 		}
 		switch {
 		case !state.exists:
-			made, err := pglogrepl.CreateReplicationSlot(ctx, conn, s.settings.Slot, "pgoutput",
-				pglogrepl.CreateReplicationSlotOptions{Mode: pglogrepl.LogicalReplication, SnapshotAction: "NOEXPORT_SNAPSHOT"})
-			if err != nil {
-				return 0, explain(s.settings, fmt.Errorf("create replication slot %s: %w", s.settings.Slot, err))
-			}
-			lsn, err := pglogrepl.ParseLSN(made.ConsistentPoint)
-			s.log.Info("replication slot created", "slot", s.settings.Slot, "lsn", lsn.String())
-			return uint64(lsn), err
+			return s.createSlot(ctx, conn)
 		case state.holder == 0:
 			if state.walStatus == "unreserved" {
 				s.log.Warn("replication slot is about to lose WAL that it needs", "slot", s.settings.Slot)
+			}
+			if from.LSN != 0 && state.confirmed > from.LSN {
+				s.log.Warn("changes are lost, as offset.mismatch.strategy allows", "slot", s.settings.Slot,
+					"offset", pglogrepl.LSN(from.LSN).String(), "begin", pglogrepl.LSN(state.confirmed).String())
+			}
+			if s.settings.SlotFailover && !state.failover {
+				if err := replicationCommand(ctx, conn, "ALTER_REPLICATION_SLOT "+ident(s.settings.Slot)+" (FAILOVER true)"); err != nil {
+					return 0, explain(s.settings, fmt.Errorf("let replication slot %s fail over: %w", s.settings.Slot, err))
+				}
 			}
 			return max(from.LSN, state.confirmed), nil
 		case time.Now().After(deadline):
@@ -132,6 +164,26 @@ func (s *Source) claimSlot(ctx context.Context, conn *pgconn.PgConn, from positi
 			return 0, err
 		}
 	}
+}
+
+// createSlot makes the slot and returns where it begins.
+func (s *Source) createSlot(ctx context.Context, conn *pgconn.PgConn) (uint64, error) {
+	sql := "CREATE_REPLICATION_SLOT " + ident(s.settings.Slot) + " LOGICAL pgoutput NOEXPORT_SNAPSHOT"
+	if s.settings.SlotFailover {
+		sql = "CREATE_REPLICATION_SLOT " + ident(s.settings.Slot) + " LOGICAL pgoutput (SNAPSHOT 'nothing', FAILOVER true)"
+	}
+	made, err := pglogrepl.ParseCreateReplicationSlot(conn.Exec(ctx, sql))
+	if err != nil {
+		return 0, explain(s.settings, fmt.Errorf("create replication slot %s: %w", s.settings.Slot, err))
+	}
+	lsn, err := pglogrepl.ParseLSN(made.ConsistentPoint)
+	s.log.Info("replication slot created", "slot", s.settings.Slot, "lsn", lsn.String())
+	return uint64(lsn), err
+}
+
+func replicationCommand(ctx context.Context, conn *pgconn.PgConn, sql string) error {
+	_, err := conn.Exec(ctx, sql).ReadAll()
+	return err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

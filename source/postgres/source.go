@@ -104,7 +104,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 	for _, note := range c.notes() {
 		s.log.Info(note)
 	}
-	if err := s.control.do(ctx, func(conn *pgx.Conn) error { return checkServer(ctx, conn) }); err != nil {
+	if err := s.control.do(ctx, func(conn *pgx.Conn) error { return checkServer(ctx, conn, c.SlotFailover) }); err != nil {
 		return nil, errors.Join(err, s.control.close(context.WithoutCancel(ctx)))
 	}
 	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
@@ -168,14 +168,11 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 	if err != nil {
 		return nil, fmt.Errorf("identify system: %w", err)
 	}
-	switch {
-	case p.System != "" && p.System != id.SystemID:
-		return nil, fault.Permanentf("OTHER_SERVER", "connect to the server that the position is from, or reset the connector's offsets to take a new snapshot",
-			"the stored position is from the server with system identifier %s, this one has %s", p.System, id.SystemID)
-	case p.LSN > uint64(id.XLogPos):
-		return nil, fault.Permanentf("POSITION_AHEAD", "reset the connector's offsets to take a new snapshot",
-			"the stored position %s is ahead of the server's WAL, which ends at %s: the server was restored from a backup or lost WAL in a failover",
-			pglogrepl.LSN(p.LSN), id.XLogPos)
+	if err := sameHistory(ctx, conn, id, p); err != nil {
+		return nil, err
+	}
+	if err := s.awaitVisible(ctx, p); err != nil {
+		return nil, err
 	}
 	at, err := s.claimSlot(ctx, conn, p)
 	if err != nil {
@@ -191,10 +188,10 @@ func (s *Source) start(ctx context.Context, conn *pgconn.PgConn, p position) (*s
 		return nil, s.diagnose(ctx, fmt.Errorf("start replication: %w", err), p)
 	}
 	fresh := p.LSN == 0
-	if fresh {
-		p = position{LSN: at, LSNCommit: 0}
+	if at > p.LSN { // from the beginning, or what is between them is given up
+		p = position{LSN: at}
 	}
-	p.System = id.SystemID
+	p.System, p.Timeline = id.SystemID, id.Timeline
 	return newStream(s, conn, p, fresh, interval), nil
 }
 
