@@ -54,12 +54,21 @@ func openLab(ctx context.Context) (*lab, error) {
 	return l, err
 }
 
+// openDir is openLab without a database.
+func openDir(context.Context) (*lab, error) {
+	dir, err := os.MkdirTemp("", "tailrace-bench-")
+	return &lab{dir: dir}, err
+}
+
 func (l *lab) close() {
 	if l.conn != nil {
 		l.conn.Close(context.Background())
 	}
 	if l.dir != "" {
 		os.RemoveAll(l.dir)
+	}
+	if l.srv == nil {
+		return
 	}
 	if err := l.srv.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "stop PostgreSQL:", err)

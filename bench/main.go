@@ -91,7 +91,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B15"}
+	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B12", "B12c", "B15"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -100,7 +100,11 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 			return nil, fmt.Errorf("%s is not one of %s", id, strings.Join(known, " "))
 		}
 	}
-	l, err := openLab(ctx)
+	open := openLab
+	if !slices.ContainsFunc(ids, func(id string) bool { return !strings.HasPrefix(id, "B12") }) {
+		open = openDir // the log alone needs no database
+	}
+	l, err := open(ctx)
 	if l != nil {
 		defer l.close()
 	}
@@ -120,6 +124,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B2"}, drainSmall},
 		{[]string{"B7"}, drainGiant},
 		{[]string{"B8"}, latency},
+		{[]string{"B12", "B12c"}, againstBareLoop},
 		{[]string{"B15"}, recovery},
 	}
 	for _, s := range steps {

@@ -98,7 +98,7 @@ func campaigns(ctx context.Context, r *report, env []string, kills int) {
 	}
 	fmt.Fprintf(r.out, "campaign kill, %d cycles\n", kills)
 	r.check("campaign kill", command(ctx, env, "scripts/campaign", "kill", "-n", fmt.Sprint(kills), "-seed", "1"))
-	r.check("campaign powercut", command(ctx, env, "scripts/campaign", "powercut", "-n", "2000", "-seed", "1000")) // the tests begin with seed 1
+	r.check("campaign powercut", command(ctx, env, "scripts/campaign", "powercut", "-n", "18000", "-seed", "1000")) // the tests make 2000 from seed 1 on
 }
 
 // startServers starts one private server of each kind; they end with this process at the latest. It returns the
