@@ -123,6 +123,9 @@ type Event struct {
 	// Flat asks for the new row alone instead of the envelope where the event is written as JSON, Avro ... (the unwrap
 	// transform sets it). Sinks that store rows don't care.
 	Flat bool
+
+	// NoTombstone says that no tombstone is to follow this delete in the log (a filter on tombstones sets it).
+	NoTombstone bool
 }
 
 // Position is a place in a source's history: a JSON object that only its source understands. An empty Position is the

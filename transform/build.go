@@ -1,13 +1,15 @@
 package transform
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/tailrace/tailrace/config"
 )
 
-// Build makes the chain that a connector's configuration asks for by transforms, transforms.X.type and transforms.X.*.
+// Build makes the chain that a connector's configuration asks for by transforms, transforms.X.type and transforms.X.*, and
+// predicates, predicates.P.type and predicates.P.*.
 // It returns every mistake there is; with one, the chain is nil. Placeholders must be resolved.
 func Build(props map[string]string, plugins []Plugin) (Chain, []config.Problem) {
 	steps, problems := parse(props, plugins)
@@ -20,6 +22,9 @@ func Build(props map[string]string, plugins []Plugin) (Chain, []config.Problem) 
 		if err != nil {
 			problems = append(problems, config.Problem{Key: s.prefix + "type", Message: err.Error()})
 			continue
+		}
+		if s.predicate != nil {
+			t = &conditional{t, s.predicate, s.negate}
 		}
 		chain = append(chain, t)
 	}
@@ -40,14 +45,16 @@ type step struct {
 	plugin Plugin
 	prefix string // transforms.X.
 	props  map[string]string
+
+	predicate predicate // nil: every event
+	negate    bool
 }
 
 func parse(props map[string]string, plugins []Plugin) ([]step, []config.Problem) {
 	var problems []config.Problem
 	add := func(key, message string) { problems = append(problems, config.Problem{Key: key, Message: message}) }
-	if props["predicates"] != "" {
-		add("predicates", "predicates are not supported: which rows a transform applies to can't be chosen yet; remove it and the predicate of each transform")
-	}
+	predicates, found := parsePredicates(props)
+	problems = append(problems, found...)
 	var steps []step
 	var names []string
 	for name := range strings.SplitSeq(props["transforms"], ",") {
@@ -66,13 +73,57 @@ func parse(props map[string]string, plugins []Plugin) ([]step, []config.Problem)
 			problems = append(problems, problem)
 			continue
 		}
-		s := step{plugin, prefix, own(props, prefix)}
+		s := step{plugin: plugin, prefix: prefix, props: own(props, prefix)}
+		if name := strings.TrimSpace(s.props["predicate"]); name != "" && !config.HasPlaceholder(name) {
+			p, ok := predicates[name]
+			if !ok {
+				add(prefix+"predicate", name+" is not in the list of predicates")
+			}
+			s.predicate = p
+		}
+		var err error
+		if s.negate, err = negated(s.props); err != nil {
+			add(prefix+"negate", err.Error())
+		}
 		for _, p := range s.check() {
 			add(prefix+p.Key, p.Message)
 		}
 		steps = append(steps, s)
 	}
 	return steps, problems
+}
+
+// parsePredicates returns the predicates by name; one that can't be judged yet is nil.
+func parsePredicates(props map[string]string) (map[string]predicate, []config.Problem) {
+	var problems []config.Problem
+	list := map[string]predicate{}
+	for name := range strings.SplitSeq(props["predicates"], ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		prefix := "predicates." + name + "."
+		own := own(props, prefix)
+		p, bad := newPredicate(strings.TrimSpace(props[prefix+"type"]), own)
+		for _, b := range bad {
+			problems = append(problems, config.Problem{Key: prefix + b.Key, Message: b.Message})
+		}
+		if _, twice := list[name]; twice {
+			problems = append(problems, config.Problem{Key: "predicates", Message: name + " is in the list twice"})
+		}
+		list[name] = p
+	}
+	return list, problems
+}
+
+func negated(props map[string]string) (bool, error) {
+	switch text := strings.TrimSpace(props["negate"]); {
+	case strings.EqualFold(text, "true"):
+		return true, nil
+	case text == "" || strings.EqualFold(text, "false") || config.HasPlaceholder(text):
+		return false, nil
+	default:
+		return false, fmt.Errorf("must be true or false, not %q", text)
+	}
 }
 
 // find returns the plugin that transforms.X.type names, by its alias, its class or the class's simple name.
@@ -135,8 +186,10 @@ func (s step) check() []config.Problem {
 	for _, name := range names {
 		switch {
 		case slices.Contains(known, name):
-		case name == "predicate" || name == "negate":
-			problems = append(problems, config.Problem{Key: name, Message: "predicates are not supported: the transform would apply to all rows; remove it"})
+		case name == "predicate":
+		case name == "negate" && s.props["predicate"] == "":
+			problems = append(problems, config.Problem{Key: name, Message: "is of use together with predicate only"})
+		case name == "negate":
 		default:
 			message := "unknown property of transform " + s.plugin.Name
 			if near := config.Nearest(name, known); near != "" {

@@ -10,13 +10,14 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/transform"
+	"github.com/tailrace/tailrace/transform/filter"
 	"github.com/tailrace/tailrace/transform/mask"
 	"github.com/tailrace/tailrace/transform/route"
 	"github.com/tailrace/tailrace/transform/unwrap"
 )
 
 func plugins() []transform.Plugin {
-	return []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin}
+	return []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin, filter.Plugin}
 }
 
 func TestBuild(t *testing.T) {
@@ -49,12 +50,18 @@ func TestBuildProblems(t *testing.T) {
 	}{
 		{"no_type", map[string]string{"transforms": "u"}, []string{"transforms.u.type: is required"}},
 		{"unknown_type", map[string]string{"transforms": "u", "transforms.u.type": "unwrp"}, []string{"transforms.u.type: unknown transform unwrp: did you mean unwrap?"}},
-		{"far_type", map[string]string{"transforms": "u", "transforms.u.type": "com.example.Nothing"}, []string{"there are unwrap, route, mask"}},
+		{"far_type", map[string]string{"transforms": "u", "transforms.u.type": "com.example.Nothing"}, []string{"there are unwrap, route, mask, filter"}},
 		{"key_mask", map[string]string{"transforms": "u", "transforms.u.type": "org.apache.kafka.connect.transforms.MaskField$Key"}, []string{"did you mean org.apache.kafka.connect.transforms.MaskField$Value?"}},
 		{"twice", map[string]string{"transforms": "u,u", "transforms.u.type": "unwrap"}, []string{"transforms: u is in the list twice"}},
 		{"unknown_property", map[string]string{"transforms": "u", "transforms.u.type": "unwrap", "transforms.u.add.field": "op"}, []string{"transforms.u.add.field: unknown property of transform unwrap: did you mean add.fields?"}},
-		{"predicates", map[string]string{"transforms": "u", "transforms.u.type": "unwrap", "predicates": "p", "transforms.u.predicate": "p", "transforms.u.negate": "true"},
-			[]string{"predicates: predicates are not supported", "transforms.u.negate: predicates are not", "transforms.u.predicate: predicates are not"}},
+		{"predicates", map[string]string{"transforms": "u,r", "transforms.u.type": "unwrap", "transforms.u.predicate": "q", "transforms.u.negate": "yes",
+			"transforms.r.type": "route", "transforms.r.regex": "a", "transforms.r.replacement": "b", "transforms.r.negate": "true",
+			"predicates": "p,h,x,n,p", "predicates.p.type": "TopicNameMatches", "predicates.p.pattern": "(", "predicates.h.type": "org.apache.kafka.connect.transforms.predicates.HasHeaderKey",
+			"predicates.x.type": "TopicNameMatch", "predicates.n.type": "RecordIsTombstone", "predicates.n.pattern": "x"},
+			[]string{"predicates.p.pattern: \"(\" is not a regular expression", "predicates.h.name: is required", "predicates.x.type: unknown predicate TopicNameMatch: did you mean TopicNameMatches?",
+				"predicates.n.pattern: unknown property of predicate RecordIsTombstone", "predicates.p.pattern: \"(\" is not", "predicates: p is in the list twice",
+				"transforms.u.predicate: q is not in the list of predicates", "transforms.u.negate: must be true or false", "transforms.r.negate: is of use together with predicate only"}},
+		{"filter", map[string]string{"transforms": "f", "transforms.f.type": "org.apache.kafka.connect.transforms.Filter"}, []string{"transforms.f.predicate: is required"}},
 		{"all_at_once", map[string]string{"transforms": "a,b,c", "transforms.a.type": "route", "transforms.b.type": "mask", "transforms.c.type": "unwrap", "transforms.c.add.fields": "opp"},
 			[]string{"transforms.a.regex: is required", "transforms.a.replacement: is required", "transforms.b.columns: columns or fields is required", "did you mean op?"}},
 		{"regex", map[string]string{"transforms": "r", "transforms.r.type": "route", "transforms.r.regex": "(", "transforms.r.replacement": "x"}, []string{"transforms.r.regex: \"(\" is not a regular expression"}},

@@ -12,8 +12,18 @@
 //	transforms.route.type: org.apache.kafka.connect.transforms.RegexRouter
 //	transforms.route.regex: shop\.(.*)                the transform's own properties, without the prefix
 //
-// Transforms do no I/O, and there are no predicates: a transform applies to every event. A property that a transform
-// does not know is a mistake, for a row that was stored unmasked or under a wrong name can't be taken back.
+// A transform applies to every event, or to those for which its predicate holds (with negate: does not hold). A delete and the tombstone
+// that will follow it in the log are one event, so a predicate RecordIsTombstone matches the second alone only where a
+// filter drops it, and where a sink reads it back.
+//
+//	predicates: logs                                  TopicNameMatches, HasHeaderKey, RecordIsTombstone
+//	predicates.logs.type: TopicNameMatches            short, or as org.apache.kafka.connect.transforms.predicates.TopicNameMatches
+//	predicates.logs.pattern: shop\.log_.*
+//	transforms.route.predicate: logs
+//	transforms.route.negate: true
+//
+// Transforms do no I/O. A property that a transform does not know is a mistake, for a row that was stored unmasked or under a
+// wrong name can't be taken back.
 package transform
 
 import (

@@ -42,7 +42,10 @@ const refHeader = "_tr"
 // maxKept bounds the buffer that an encoder keeps between batches.
 const maxKept = 16 << 20
 
-var errNoTable = errors.New("a row without a table")
+var (
+	errNoTable = errors.New("a row without a table")
+	errNoKey   = errors.New("a tombstone without a key")
+)
 
 // EncoderOptions say what an encoder does beside writing events.
 type EncoderOptions struct {
@@ -133,6 +136,11 @@ func (e *Encoder) event(ev *change.Event, id uint32, recs []topic.Record) ([]top
 		e.buf = append(appendHead(e.buf, ev, flags, id), ev.Raw.Value...)
 	case ev.Table == nil:
 		return recs, errNoTable
+	case ev.Op == change.OpTombstone && ev.Key == nil:
+		return recs, errNoKey
+	case ev.Op == change.OpTombstone:
+		rec.Headers = e.ref(rec.Headers, flags&opMask, id)
+		return append(recs, rec), nil
 	default:
 		e.buf = appendHead(e.buf, ev, flags, id)
 		for _, row := range [2]change.Row{ev.Before, ev.After} {
@@ -145,7 +153,7 @@ func (e *Encoder) event(ev *change.Event, id uint32, recs []topic.Record) ([]top
 	}
 	rec.Value = e.buf[start:len(e.buf):len(e.buf)]
 	recs = append(recs, rec)
-	if e.o.Tombstones && ev.Op == change.OpDelete && ev.Raw == nil && ev.Key != nil {
+	if e.o.Tombstones && ev.Op == change.OpDelete && ev.Raw == nil && ev.Key != nil && !ev.NoTombstone {
 		rec.Value, rec.Headers = nil, e.ref(rec.Headers, flags&opMask, id)
 		recs = append(recs, rec)
 	}
@@ -179,7 +187,7 @@ func eventFlags(ev *change.Event) (byte, error) {
 		flags = 1
 	case change.OpUpdate:
 		flags = 2
-	case change.OpDelete:
+	case change.OpDelete, change.OpTombstone:
 		flags = 3
 	case change.OpTruncate:
 		flags = opTruncate

@@ -190,6 +190,28 @@ func TestTombstones(t *testing.T) {
 	}
 }
 
+// TestTombstoneAlone: a delete without its tombstone, and a tombstone without its delete.
+func TestTombstoneAlone(t *testing.T) {
+	table := everyKind()
+	b := events(table)
+	b.Events = b.Events[3:4]
+	alone := b.CopyEvent(&b.Events[0])
+	b.Events[0].NoTombstone, alone.Op = true, change.OpTombstone
+	l, r := through(t, b, EncoderOptions{Tombstones: true})
+	recs := l.all("t")
+	if len(recs) != 2 || recs[0].Value == nil || recs[1].Value != nil {
+		t.Fatalf("%d records, want a delete and a tombstone", len(recs))
+	}
+	var got change.Batch
+	if err := r.NewDecoder().Decode(recs, 1, &got); err != nil {
+		t.Fatal(err)
+	}
+	e := &got.Events[1]
+	if e.Op != change.OpTombstone || !reflect.DeepEqual(e.Before, got.Events[0].Before) || len(e.Headers) != 1 || e.Headers[0].Key != "h" {
+		t.Errorf("the tombstone came back as %+v", e)
+	}
+}
+
 func TestSchemas(t *testing.T) {
 	l := newMemLog()
 	r := mustOpen(t, l)

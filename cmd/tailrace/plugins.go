@@ -9,6 +9,7 @@ import (
 	"github.com/tailrace/tailrace/source/mysql"
 	"github.com/tailrace/tailrace/source/postgres"
 	"github.com/tailrace/tailrace/transform"
+	"github.com/tailrace/tailrace/transform/filter"
 	"github.com/tailrace/tailrace/transform/mask"
 	"github.com/tailrace/tailrace/transform/route"
 	"github.com/tailrace/tailrace/transform/unwrap"
@@ -22,6 +23,6 @@ func plugins() worker.Options {
 		CheckFormat: checkConverters,
 		Sources:     []source.Plugin{postgres.Plugin, mysql.Plugin, mysql.MariaDB},
 		Sinks:       []sink.Plugin{elasticsearch.Plugin, redis.Plugin, postgressink.Plugin},
-		Transforms:  []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin},
+		Transforms:  []transform.Plugin{unwrap.Plugin, route.Plugin, mask.Plugin, filter.Plugin},
 	}
 }

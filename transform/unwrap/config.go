@@ -16,6 +16,7 @@ type settings struct {
 	AddFields      []string `cfg:"add.fields" doc:"Fields of the envelope to add as columns: op, table, source.ts_ms, db:database ..."`
 	FieldPrefix    string   `cfg:"add.fields.prefix" default:"__" doc:"What the names of added columns start with."`
 	AddHeaders     []string `cfg:"add.headers" doc:"Fields of the envelope to add as headers."`
+	RouteBy        string   `cfg:"route.by.field" doc:"A text column whose value becomes the topic of its row. It must never change for a key, nor be missing in deletes, so it is best a key column."`
 	HeaderPrefix   string   `cfg:"add.headers.prefix" default:"__" doc:"What the names of added headers start with."`
 }
 
@@ -44,7 +45,7 @@ func build(props map[string]string) (*unwrapper, []config.Problem) {
 	if len(problems) > 0 {
 		return nil, problems
 	}
-	u := &unwrapper{mode: modeOf(s, props)}
+	u := &unwrapper{mode: modeOf(s, props), routeBy: s.RouteBy, topics: map[string]string{}}
 	if u.mode == rewrite || u.mode == rewriteWithTombstone {
 		u.fields = append(u.fields, field{name: "__deleted", get: deleted})
 	}

@@ -5,7 +5,7 @@
 // nothing. On request a delete is dropped or rewritten, and fields of the envelope become columns or headers.
 //
 //	delete.tombstone.handling.mode   a delete becomes
-//	tombstone, delete-to-tombstone   a record without a value; row sinks delete
+//	tombstone, delete-to-tombstone   one record without a value, a tombstone; row sinks delete
 //	drop                             nothing
 //	rewrite                          the old row with __deleted "true"; row sinks update: a soft delete
 //	rewrite-with-tombstone           the old row with __deleted "true" and a tombstone after it; row sinks delete

@@ -16,6 +16,8 @@ type unwrapper struct {
 	mode    mode
 	fields  []field // added as columns
 	headers []field
+	routeBy string            // the column that names the topic; empty: none
+	topics  map[string]string // by the text of that column
 
 	tables map[*change.Table]*derived
 	last   *derived
@@ -26,6 +28,7 @@ var _ transform.Transform = (*unwrapper)(nil)
 // derived is what is known of one source table. Its byte slices are shared by rows and never written to.
 type derived struct {
 	source *change.Table
+	route  int           // the column that names the topic, -1 if there is none
 	table  *change.Table // source with the added columns; source itself if there are none
 	fixed  [][]byte      // of fields, the texts that are the same for all rows
 	quoted [][]byte      // of headers, likewise
@@ -46,12 +49,18 @@ func (u *unwrapper) Apply(_ context.Context, b *change.Batch) error {
 			if len(u.headers) > 0 {
 				room = u.addHeaders(b, e, room, len(b.Events)-i)
 			}
+			if err := u.route(e); err != nil {
+				return err
+			}
 			if err := u.flatten(b, e); err != nil {
 				return err
 			}
 		case e.Op == change.OpTombstone:
 			if u.mode == drop || u.mode == rewrite {
 				continue
+			}
+			if err := u.route(e); err != nil {
+				return err
 			}
 			e.Flat = true
 			if len(u.fields) > 0 {
@@ -75,6 +84,9 @@ func (u *unwrapper) Apply(_ context.Context, b *change.Batch) error {
 // flatten marks a row as flat, adds its columns and rewrites a delete.
 func (u *unwrapper) flatten(b *change.Batch, e *change.Event) error {
 	e.Flat = true
+	if e.Op == change.OpDelete && u.mode == tombstone && e.Key != nil {
+		e.Op = change.OpTombstone // and no other follows it
+	}
 	if len(u.fields) == 0 {
 		return nil
 	}
@@ -98,6 +110,31 @@ func (u *unwrapper) flatten(b *change.Batch, e *change.Event) error {
 	if rewriting && u.mode == rewrite {
 		e.Op = change.OpUpdate
 	}
+	return nil
+}
+
+// route lets the row name its topic.
+func (u *unwrapper) route(e *change.Event) error {
+	if u.routeBy == "" {
+		return nil
+	}
+	row, column := e.After, u.known(e.Table).route
+	if row == nil {
+		row = e.Before
+	}
+	if column < 0 || column >= len(row) || row[column].Kind != change.Text || len(row[column].Data) == 0 {
+		return fault.Permanentf("ROUTE_FIELD", "let route.by.field name a text column that is never NULL; for deletes it must be in the key, or the table have REPLICA IDENTITY FULL",
+			"an event (op %c) of table %s has no text in column %s to name its topic", e.Op, e.Table.Name, u.routeBy)
+	}
+	topic, ok := u.topics[string(row[column].Data)]
+	if !ok {
+		if len(u.topics) >= maxTables {
+			clear(u.topics)
+		}
+		topic = string(row[column].Data)
+		u.topics[topic] = topic
+	}
+	e.Topic = topic
 	return nil
 }
 
@@ -153,7 +190,7 @@ func (u *unwrapper) known(t *change.Table) *derived {
 	}
 	d := u.tables[t]
 	if d == nil {
-		d = &derived{source: t}
+		d = &derived{source: t, route: t.Column(u.routeBy)}
 		for _, f := range u.fields {
 			d.fixed = append(d.fixed, f.fixedFor(t, func(s string) []byte { return []byte(s) }))
 		}

@@ -18,9 +18,10 @@ func table() *change.Table {
 }
 
 func fill(b *change.Batch, t *change.Table, ops string) {
+	one := []byte{1}
 	for i, op := range ops {
 		e := b.Add()
-		e.Table, e.Op, e.LSN, e.Txn = t, change.Op(op), uint64(i+1), 7
+		e.Table, e.Op, e.LSN, e.Txn, e.Key = t, change.Op(op), uint64(i+1), 7, b.Copy(one)
 		e.Commit, e.Seen = 1_795_328_951_660_999, 1_795_328_951_700_001
 		row := func(v string) change.Row {
 			r := b.Row(2)
@@ -85,15 +86,15 @@ func TestDeleteModes(t *testing.T) {
 		props map[string]string
 		want  string
 	}{
-		{"default", nil, plain + "d*;x*;t;"},
-		{"tombstone", map[string]string{"delete.tombstone.handling.mode": "tombstone"}, plain + "d*;x*;t;"},
-		{"delete_to_tombstone", map[string]string{"delete.tombstone.handling.mode": "delete-to-tombstone"}, plain + "d*;x*;t;"},
+		{"default", nil, plain + "x*;x*;t;"},
+		{"tombstone", map[string]string{"delete.tombstone.handling.mode": "tombstone"}, plain + "x*;x*;t;"},
+		{"delete_to_tombstone", map[string]string{"delete.tombstone.handling.mode": "delete-to-tombstone"}, plain + "x*;x*;t;"},
 		{"drop", map[string]string{"delete.tombstone.handling.mode": "drop"}, plain + "t;"},
 		{"rewrite", map[string]string{"delete.tombstone.handling.mode": "rewrite"}, "c* id=1 v=x __deleted=false;u* id=1 - __deleted=true;t;"},
 		{"rewrite_with_tombstone", map[string]string{"delete.tombstone.handling.mode": "rewrite-with-tombstone"}, "c* id=1 v=x __deleted=false;d* id=1 - __deleted=true;x*;t;"},
 		{"older_default", map[string]string{"drop.tombstones": "true"}, plain + "t;"},
-		{"older_keep", map[string]string{"drop.tombstones": "false"}, plain + "d*;x*;t;"},
-		{"older_none", map[string]string{"delete.handling.mode": "none"}, plain + "d*;x*;t;"},
+		{"older_keep", map[string]string{"drop.tombstones": "false"}, plain + "x*;x*;t;"},
+		{"older_none", map[string]string{"delete.handling.mode": "none"}, plain + "x*;x*;t;"},
 		{"older_rewrite", map[string]string{"delete.handling.mode": "rewrite"}, "c* id=1 v=x __deleted=false;u* id=1 - __deleted=true;t;"},
 		{"older_rewrite_keep", map[string]string{"delete.handling.mode": "rewrite", "drop.tombstones": "false"}, "c* id=1 v=x __deleted=false;d* id=1 - __deleted=true;x*;t;"},
 		{"newer_wins", map[string]string{"delete.handling.mode": "rewrite", "delete.tombstone.handling.mode": "drop"}, plain + "t;"},
@@ -219,6 +220,27 @@ func TestAllocations(t *testing.T) {
 				t.Errorf("%v allocations for 200 rows", n)
 			}
 		})
+	}
+}
+
+func TestRouteByField(t *testing.T) {
+	props := map[string]string{"route.by.field": "v", "delete.tombstone.handling.mode": "drop"}
+	if b := apply(t, props, "crd"); len(b.Events) != 2 || b.Events[0].Topic != "x" || b.Events[1].Topic != "x" {
+		t.Errorf("events are %+v, want them in topic x", b.Events)
+	}
+	props["delete.tombstone.handling.mode"] = "tombstone" // and a delete that does not tell the column
+	u, _ := build(props)
+	var b change.Batch
+	fill(&b, table(), "d")
+	if err := u.Apply(context.Background(), &b); fault.Code(err) != "ROUTE_FIELD" {
+		t.Errorf("error is %v, want ROUTE_FIELD", err)
+	}
+	props["route.by.field"] = "id"
+	u, _ = build(props)
+	b.Reset()
+	fill(&b, table(), "c")
+	if err := u.Apply(context.Background(), &b); fault.Code(err) != "ROUTE_FIELD" {
+		t.Errorf("a number for a topic: error is %v, want ROUTE_FIELD", err)
 	}
 }
 
