@@ -180,6 +180,28 @@ func (w *weave) take(ctx context.Context) error {
 		}
 		w.dirty = true
 	}
+	if g, ok := w.scanner.(Grower); ok && w.o.Config.copies() {
+		return w.grow(ctx, g.Grown())
+	}
+	return nil
+}
+
+// grow copies the tables that have come into capture, those that were made again once more.
+func (w *weave) grow(ctx context.Context, tables []Growth) error {
+	if len(tables) == 0 {
+		return nil
+	}
+	if err := w.refresh(ctx); err != nil {
+		return err
+	}
+	for _, g := range tables {
+		if t := w.byName[g.Table]; g.Remade && t != nil && t.over() {
+			w.jobs++
+			w.readmit(t, &job{ID: "made again", Type: "incremental", Seq: w.jobs})
+		}
+	}
+	w.progressed()
+	w.dirty = true
 	return nil
 }
 

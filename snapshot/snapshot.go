@@ -36,6 +36,20 @@ type Estimator interface {
 	Estimate(ctx context.Context, t *change.Table) (int64, error)
 }
 
+// Grower is the optional power of a Scanner whose tables may become more while the stream runs.
+type Grower interface {
+	// Grown returns the tables that are captured since it was asked last. Rows that they had before are not in the stream.
+	// When there are some, the source prompts its stream (see source.Prompter). It does not block.
+	Grown() []Growth
+}
+
+// A Growth is a table that has come into capture. Remade says that one of this name was captured before it: it was dropped and
+// made again.
+type Growth struct {
+	Table  change.TableName
+	Remade bool
+}
+
 // Side tells where an event of the stream lies relative to the moment at which a chunk was read.
 type Side int
 

@@ -14,6 +14,7 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/source"
 )
 
@@ -187,6 +188,25 @@ func testFaults(t *testing.T) {
 		p.src.look(t.Context())
 		d.exec("UPDATE keyless SET id = 3")
 		want(t, p.events(2)[1:], "u public.keyless before{id=2} after{id=3}")
+	})
+	t.Run("new_tables_are_copied", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
+		s := d.open()
+		woven, err := snapshot.Open(t.Context(), s, nil, snapshot.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &tap{testDB: d, src: s, st: woven}
+		t.Cleanup(func() { woven.Close() })
+		want(t, p.events(1), "r public.t 1 after{id=1}")
+		d.exec("CREATE TABLE n (id int PRIMARY KEY); INSERT INTO n VALUES (5)") // before the publication has it
+		s.look(t.Context())
+		want(t, p.events(2)[1:], "r public.n 5 after{id=5}")
+		d.exec("INSERT INTO n VALUES (6)")
+		want(t, p.events(3)[2:], "c public.n 6 after{id=6}")
+		d.exec("DROP TABLE n; CREATE TABLE n (id int PRIMARY KEY, v text); INSERT INTO n VALUES (7, 'again')")
+		s.look(t.Context())
+		want(t, p.events(4)[3:], "r public.n 7 after{id=7 v=again}")
 	})
 	t.Run("other_server", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)

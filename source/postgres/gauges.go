@@ -88,6 +88,8 @@ func (s *Source) look(ctx context.Context) {
 		st.queue.fail(err)
 	case err != nil && ctx.Err() == nil:
 		s.log.Warn("cannot look at the publication", "error", err.Error())
+	case s.grown.any():
+		st.Prompt()
 	}
 }
 

@@ -6,11 +6,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/snapshot"
 )
 
 // published is how a publication sends a table: its columns (nil: all) and its row filter ("": all rows).
@@ -204,9 +207,46 @@ func (s *Source) guard(ctx context.Context, st *stream) error {
 		if err != nil {
 			return err
 		}
-		st.members, err = readMembership(ctx, conn, s.settings.Publication, tables)
+		before := st.members
+		if st.members, err = readMembership(ctx, conn, s.settings.Publication, tables); err == nil {
+			s.grown.add(before.tables, tables, s.settings.Database)
+		}
 		return err
 	})
+}
+
+// growth is what snapshot.Grower tells. It is safe for concurrent use.
+type growth struct {
+	mu   sync.Mutex
+	list []snapshot.Growth
+}
+
+// add notes the tables that are in now and not in before.
+func (g *growth) add(before, now []candidate, database string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range now {
+		if slices.ContainsFunc(before, func(b candidate) bool { return b.oid == c.oid }) {
+			continue
+		}
+		remade := slices.ContainsFunc(before, func(b candidate) bool { return b.schema == c.schema && b.name == c.name })
+		g.list = append(g.list, snapshot.Growth{Table: change.TableName{Database: database, Schema: c.schema, Table: c.name}, Remade: remade})
+	}
+}
+
+func (g *growth) any() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.list) > 0
+}
+
+// Grown implements snapshot.Grower.
+func (s *Source) Grown() []snapshot.Growth {
+	s.grown.mu.Lock()
+	defer s.grown.mu.Unlock()
+	list := s.grown.list
+	s.grown.list = nil
+	return list
 }
 
 // publicationSQL makes the command that creates the publication or adds tables to it. ONLY keeps children by inheritance

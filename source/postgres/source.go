@@ -58,6 +58,7 @@ type Source struct {
 	action   *session // heartbeat.action.query, with the search_path of the role
 	tables   registry
 	messages *change.Table
+	grown    growth
 	gauges   gauges
 	told     map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
 
@@ -76,6 +77,7 @@ var (
 	_ source.Source    = (*Source)(nil)
 	_ source.Gauger    = (*Source)(nil)
 	_ snapshot.Scanner = (*Source)(nil)
+	_ snapshot.Grower  = (*Source)(nil)
 )
 
 // open connects and starts the goroutine that looks after the slot and the publication.
