@@ -92,6 +92,9 @@ func (d *dumper) segment(ctx context.Context, fsys vfs.FS, at Place, base, bytes
 		bytes = size
 	}
 	sc := scanner{name: at.File, file: f, end: min(bytes, size), offset: base}
+	if at.Topic == "" { // alone, it may be in any directory
+		sc.owner = recordbatch.NoOwner
+	}
 	for {
 		if err := ctx.Err(); err != nil {
 			return err

@@ -67,15 +67,17 @@ type formatReader struct {
 	lanes map[string][]topic.Record
 	next  map[string]int64
 	names map[uint32]formatTopic
+	dirs  map[string]string
 	codec map[byte]int // batches by compression
 }
 
 func readFormat(dir string) *formatReader {
-	r := &formatReader{dir: dir, lanes: map[string][]topic.Record{}, next: map[string]int64{}, names: map[uint32]formatTopic{}, codec: map[byte]int{}}
+	r := &formatReader{dir: dir, lanes: map[string][]topic.Record{}, next: map[string]int64{}, names: map[uint32]formatTopic{}, dirs: map[string]string{}, codec: map[byte]int{}}
 	m := r.manifest()
 	for _, t := range m.Topics {
 		r.names[t.ID] = t
 		for num, p := range t.Partitions {
+			r.dirs[laneKey(t.Name, num)] = fmt.Sprintf("%s@%d-%d", t.Name, t.Epoch, num)
 			for _, s := range p.Segments {
 				r.segment(t, num, s)
 			}
@@ -132,6 +134,8 @@ func (r *formatReader) batches(key string, b []byte) {
 		b = b[12+length:]
 		demand(base == r.next[key], "%s: a batch begins with %d instead of %d", key, base, r.next[key])
 		demand(batch[16] == 2, "magic %d", batch[16])
+		owner := int32(be.Uint32(batch[12:]))
+		demand(owner == -1 || owner == int32(crc32c([]byte(r.dirs[key]))&0x7fffffff), "%s: the batch at %d is another partition's", key, base)
 		demand(be.Uint32(batch[17:]) == crc32c(batch[21:]), "%s: the checksum of the batch at %d is wrong", key, base)
 		attributes := be.Uint16(batch[21:])
 		demand(attributes&^0x47 == 0, "attributes %x", attributes)
@@ -261,6 +265,7 @@ func (r *formatReader) frame(kind byte, payload []byte) {
 		r.names[t.ID] = t
 		for num, p := range t.Partitions {
 			r.next[laneKey(t.Name, num)] = p.Next
+			r.dirs[laneKey(t.Name, num)] = fmt.Sprintf("%s@%d-%d", t.Name, t.Epoch, num)
 		}
 	case 3:
 		t := r.names[be.Uint32(payload)]

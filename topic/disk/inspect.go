@@ -156,7 +156,7 @@ func (in *Inspection) apply(f *frame) error {
 			if t == nil || num < 0 || int(num) >= len(t.Partitions) {
 				return errNumbering
 			}
-			return t.Partitions[num].grow(batches)
+			return t.Partitions[num].grow(batches, ownerOf(dirName(t.Name, t.Epoch, num)))
 		})
 	case kindCreate:
 		var m topicMeta
@@ -192,10 +192,13 @@ func (in *Inspection) apply(f *frame) error {
 }
 
 // grow adds batches of the journal to the partition's state.
-func (p *PartitionState) grow(batches []byte) error {
+func (p *PartitionState) grow(batches []byte, owner int32) error {
 	return eachBatch(batches, func(_ []byte, h *recordbatch.Header) error {
 		if h.BaseOffset != p.End {
 			return errNumbering
+		}
+		if err := checkOwner(h, owner); err != nil {
+			return err
 		}
 		j := &p.Journal
 		j.Records += int64(h.Count)

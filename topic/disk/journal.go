@@ -39,6 +39,9 @@ const (
 // errNumbering is the cause of damage that checksums can't find: batches whose offsets don't follow each other.
 var errNumbering = errors.New("offsets don't follow those before")
 
+// errOwner is one of them: a file, or a part of one, is in the place of another.
+var errOwner = fmt.Errorf("%w: the batch is of another partition", errNumbering)
+
 // castagnoli is the table of CRC-32C; it is never written.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 

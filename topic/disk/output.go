@@ -58,6 +58,7 @@ func (o *output) endBatch() error {
 	from := len(o.buf)
 	o.buf = o.builder.Finish()
 	o.building = false
+	recordbatch.SetOwner(o.buf[from:], ownerOf(o.seg.dir))
 	at := o.seg.meta.Bytes + int64(from)
 	if at-o.seg.indexed >= indexInterval {
 		o.seg.index = append(o.seg.index, indexEntry{o.base, at, o.before})

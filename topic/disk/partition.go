@@ -1,6 +1,7 @@
 package disk
 
 import (
+	"hash/crc32"
 	"math"
 	"path"
 	"strconv"
@@ -27,6 +28,7 @@ type partition struct {
 	topic *logTopic
 	num   int32
 	dir   string
+	owner int32 // what its batches say
 
 	// The writer's own.
 	next    int64 // the offset that the next record gets
@@ -59,7 +61,22 @@ type stagedRun struct {
 }
 
 func newPartition(t *logTopic, num int32, root string) *partition {
-	return &partition{topic: t, num: num, dir: path.Join(root, topicsDir, dirName(t.name, t.epoch, num))}
+	name := dirName(t.name, t.epoch, num)
+	return &partition{topic: t, num: num, dir: path.Join(root, topicsDir, name), owner: ownerOf(name)}
+}
+
+// ownerOf is what the batches of a partition say in place of Kafka's leader epoch, so that a file in the place of another
+// is found out: a hash of the name of the partition's directory.
+func ownerOf(dir string) int32 {
+	return int32(crc32.Checksum([]byte(path.Base(dir)), castagnoli) & math.MaxInt32)
+}
+
+// checkOwner fails if a batch is of another partition. One that says nothing was written before batches did.
+func checkOwner(h *recordbatch.Header, owner int32) error {
+	if h.Owner != owner && h.Owner != recordbatch.NoOwner && owner != recordbatch.NoOwner {
+		return errOwner
+	}
+	return nil
 }
 
 // dirName is the directory of a partition. "@" is in no topic's name.
@@ -155,10 +172,16 @@ func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (s
 		if err == nil && !assign && h.BaseOffset != p.next {
 			err = errNumbering
 		}
+		if err == nil && !assign {
+			err = checkOwner(&h, p.owner)
+		}
 		if err != nil {
 			return run, err
 		}
-		recordbatch.SetBaseOffset(rest, p.next)
+		if assign {
+			recordbatch.SetBaseOffset(rest, p.next)
+			recordbatch.SetOwner(rest, p.owner)
+		}
 		at := pos + int64(len(data)-len(rest))
 		if at-indexed >= indexInterval {
 			run.index = append(run.index, indexEntry{p.next, at, seg.latest})

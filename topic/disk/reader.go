@@ -260,6 +260,9 @@ func (r *Reader) decode(f *follower, most int) error {
 		if h.BaseOffset != f.at { // no checksum covers it
 			return errNumbering
 		}
+		if err := checkOwner(&h, f.p.owner); err != nil {
+			return err
+		}
 		r.last = h.LastOffset()
 		if r.last < f.next { // before the place that was asked for
 			r.advance(f, h.Size)

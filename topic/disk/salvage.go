@@ -11,6 +11,7 @@ import (
 	"path"
 
 	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/topic/disk/recordbatch"
 	"github.com/tailrace/tailrace/topic/disk/vfs"
 )
 
@@ -32,8 +33,8 @@ type SalvageReport struct {
 	Notes   []string // in what else the new log differs from the old one
 }
 
-// Salvage copies what is whole of the log in src into a new log in dst, which must not exist or be empty. It copies record
-// batches byte for byte, so that records keep their offsets; a damaged batch is left out as a whole. Nothing in src is
+// Salvage copies what is whole of the log in src into a new log in dst, which must not exist or be empty. It copies whole record
+// batches, so that records keep their offsets; a damaged batch is left out as a whole. Nothing in src is
 // changed but the lock file, which keeps out any process that would open it.
 //
 // A topic that lost records begins a new epoch, which keeps its versions growing (Invariant 4) and makes every sink read
@@ -77,6 +78,7 @@ type salvagePart struct {
 	from, to string // directories
 	limit    int64  // of a segment in bytes
 	next     int64  // what the manifest says; later what the journal says
+	logStart int64
 	segments []segmentMeta
 	at       int64 // all offsets below are saved, known to be lost, or were not there
 	tail     bool  // the last ones are lost
@@ -168,7 +170,7 @@ func (s *salvage) begin(t *topicMeta) error {
 	delete(s.man.Retired, t.Name)
 	s.names[t.ID] = t.Name
 	for num := range t.Partitions {
-		p := &salvagePart{lane: lane{t.Name, int32(num)}, limit: set.segmentBytes, next: t.Partitions[num].Next}
+		p := &salvagePart{lane: lane{t.Name, int32(num)}, limit: set.segmentBytes, next: t.Partitions[num].Next, logStart: t.Partitions[num].LogStart}
 		p.from = path.Join(s.src, topicsDir, dirName(t.Name, t.Epoch, int32(num)))
 		p.to = path.Join(s.dst, topicsDir, dirName(t.Name, m.Epoch, int32(num)))
 		s.parts[p.lane] = p
@@ -227,7 +229,7 @@ func (s *salvage) copyFile(ctx context.Context, p *salvagePart, name string, byt
 	if err != nil {
 		return "", err
 	}
-	sv := sieve{file: f, name: name, end: min(size, bytes), offset: base, upto: upto}
+	sv := sieve{file: f, name: name, end: min(size, bytes), offset: base, upto: upto, owner: ownerOf(p.from)}
 	for {
 		if err := ctx.Err(); err != nil {
 			return "", err
@@ -287,6 +289,7 @@ func (s *salvage) write(p *salvagePart, b *wholeBatch) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	recordbatch.SetOwner(b.bytes, ownerOf(p.to))
 	if _, err := f.WriteAt(b.bytes, m.Bytes); err != nil {
 		return err
 	}
@@ -313,7 +316,7 @@ func (s *salvage) finish() error {
 					next = p.segments[n-1].Next
 				}
 			}
-			t.Partitions[num] = partitionMeta{Next: next, Segments: p.segments}
+			t.Partitions[num] = partitionMeta{Next: next, LogStart: min(p.logStart, next), Segments: p.segments}
 			if err := s.sync(p); err != nil {
 				return err
 			}

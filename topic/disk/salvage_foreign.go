@@ -5,11 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"path"
 )
 
 // foreign tells why a segment's file can't be the one that the manifest means, as when files were swapped or an old copy was
-// put back; "" if it may be the one, damaged or not. Batches don't say whose they are: a shorter file of another partition
-// with the same base and older records can't be told from this one cut short.
+// put back; "" if it may be the one, damaged or not. Batches that don't say whose they are, as none did before, leave one doubt:
+// a shorter file of another partition with the same base and older records can't be told from this one cut short.
 func (s *salvage) foreign(ctx context.Context, name string, m *segmentMeta) (why string, err error) {
 	f, err := s.fs.Open(name, 0)
 	if err != nil {
@@ -20,7 +21,7 @@ func (s *salvage) foreign(ctx context.Context, name string, m *segmentMeta) (why
 	if err != nil {
 		return "", err
 	}
-	return s.compare(ctx, &sieve{file: f, name: name, end: size, offset: -1, upto: math.MaxInt64}, size, m)
+	return s.compare(ctx, &sieve{file: f, name: name, end: size, offset: -1, upto: math.MaxInt64, owner: ownerOf(path.Dir(name))}, size, m)
 }
 
 // compare reads what is whole of the file and compares it with the manifest.

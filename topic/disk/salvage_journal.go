@@ -179,7 +179,7 @@ func (s *salvage) frame(ctx context.Context, name string, f *frame) error {
 
 // section takes batches of the journal.
 func (s *salvage) section(ctx context.Context, p *salvagePart, name string, batches []byte) error {
-	sv := sieve{buf: batches, hi: len(batches), end: int64(len(batches)), name: name, offset: -1, upto: math.MaxInt64}
+	sv := sieve{buf: batches, hi: len(batches), end: int64(len(batches)), name: name, offset: -1, upto: math.MaxInt64, owner: ownerOf(p.from)}
 	for {
 		b, ok, err := sv.next()
 		if err != nil || !ok {

@@ -2,6 +2,7 @@ package disk
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 
 	"github.com/tailrace/tailrace/topic"
@@ -18,7 +19,7 @@ type wholeBatch struct {
 }
 
 // A sieve finds the whole batches in a file that may be damaged anywhere. A batch counts if its checksum is right, all of its
-// records decode, and its offsets, which no checksum covers, go on from the batch before or, after damage, lie between it
+// records decode, it is of the partition, and its offsets, which no checksum covers, go on from the batch before or, after damage, lie between it
 // and upto.
 type sieve struct {
 	file   vfs.File
@@ -26,6 +27,7 @@ type sieve struct {
 	end    int64
 	offset int64 // that the next batch begins with; -1: any
 	upto   int64
+	owner  int32
 	cause  string // of what was passed over since the caller cleared it
 
 	pos     int64 // of the next batch
@@ -44,7 +46,7 @@ func (sv *sieve) next() (b wholeBatch, ok bool, err error) {
 			sv.offset, sv.least = b.h.LastOffset()+1, b.h.LastOffset()+1
 			return b, true, nil
 		}
-		if _, bad := err.(recordbatch.Error); !bad && err != errNumbering {
+		if _, bad := err.(recordbatch.Error); !bad && !errors.Is(err, errNumbering) {
 			return b, false, err
 		}
 		if sv.cause == "" {
@@ -72,7 +74,7 @@ func (sv *sieve) seek() error {
 			sv.skip(len(b))
 			return nil
 		}
-		if b[16] == 2 && bytes.Equal(b[43:57], unused) && b[12] == 0xff {
+		if b[16] == 2 && bytes.Equal(b[43:57], unused) {
 			return nil
 		}
 	}
@@ -91,6 +93,8 @@ func (sv *sieve) whole() (w wholeBatch, err error) {
 		return w, recordbatch.ErrLength
 	case sv.offset >= 0 && h.BaseOffset != sv.offset, h.BaseOffset < sv.least, h.LastOffset() >= sv.upto, h.Count == 0:
 		return w, errNumbering
+	case checkOwner(&h, sv.owner) != nil:
+		return w, errOwner
 	case int64(h.Size) > sv.end-sv.pos:
 		return w, recordbatch.ErrShort
 	}

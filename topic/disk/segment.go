@@ -232,6 +232,7 @@ type scanner struct {
 	hi   int
 
 	offset int64 // that the next batch must begin with
+	owner  int32 // 0: as the file's directory says
 }
 
 const scanBytes = 256 << 10
@@ -251,6 +252,12 @@ func (sc *scanner) next() (batch []byte, h recordbatch.Header, pos int64, err er
 	}
 	if err == nil && h.BaseOffset != sc.offset {
 		err = errNumbering
+	}
+	if sc.owner == 0 {
+		sc.owner = ownerOf(path.Dir(sc.name))
+	}
+	if err == nil {
+		err = checkOwner(&h, sc.owner)
 	}
 	if err != nil {
 		return nil, h, sc.pos, corrupt(sc.name, sc.pos, err)

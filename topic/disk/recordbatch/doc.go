@@ -7,7 +7,7 @@
 //
 //	 0 base offset        i64   patched by SetBaseOffset; the CRC does not cover it
 //	 8 batch length       i32   bytes after this field
-//	12 leader epoch       i32   -1; not covered by the CRC
+//	12 leader epoch       i32   -1, or patched by SetOwner; not covered by the CRC
 //	16 magic              i8    2
 //	17 crc                u32   CRC-32C of byte 21 to the end
 //	21 attributes         i16   bits 0-2 compression, 3 timestamp type, 4 transactional, 5 control, 6 delete horizon

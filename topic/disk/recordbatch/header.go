@@ -45,6 +45,7 @@ type Header struct {
 	BaseTime      int64
 	MaxTime       int64
 	Count         int32
+	Owner         int32 // see SetOwner
 	Compression   Compression
 	DeleteHorizon bool // BaseTime is the time from which the batch's tombstones may be removed
 }
@@ -70,6 +71,7 @@ func ParseHeader(b []byte) (Header, error) {
 		BaseTime:      int64(binary.BigEndian.Uint64(b[27:])),
 		MaxTime:       int64(binary.BigEndian.Uint64(b[35:])),
 		Count:         int32(binary.BigEndian.Uint32(b[57:])),
+		Owner:         int32(binary.BigEndian.Uint32(b[12:])),
 		Compression:   Compression(attrs & compressionMask),
 		DeleteHorizon: attrs&attrHorizon != 0,
 	}
@@ -100,6 +102,13 @@ func Check(b []byte) (Header, error) {
 
 // SetBaseOffset renumbers the batch at the start of b. Its checksum stays right.
 func SetBaseOffset(b []byte, offset int64) { binary.BigEndian.PutUint64(b, uint64(offset)) }
+
+// NoOwner is the owner of a batch that was never given one.
+const NoOwner int32 = -1
+
+// SetOwner says whose the batch at the start of b is, by a number that is not negative. It takes the place of Kafka's leader
+// epoch, which means something to brokers alone. The checksum stays right.
+func SetOwner(b []byte, owner int32) { binary.BigEndian.PutUint32(b[12:], uint32(owner)) }
 
 // castagnoli is the table of CRC-32C; it is never written.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
