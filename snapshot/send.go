@@ -120,6 +120,7 @@ func (w *weave) mark(c *chunk, rows []change.Event) {
 		}
 	}
 	switch {
+	case rows[0].Snapshot == change.LastInSnapshot: // the only row of the last table
 	case !w.announced:
 		rows[0].Snapshot = change.FirstInSnapshot
 	case c.state.rows == 0:

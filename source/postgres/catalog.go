@@ -54,9 +54,15 @@ WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p'
 ORDER BY n.nspname, c.relname`
 
 // discover lists the tables to capture as the catalog has them now, sorted by name. Where partitions are published under
-// their own names, a partition is chosen by its own name or by that of the table at the root.
+// their own names, a partition is chosen by its own name or by that of the table at the root. A publication that exists
+// decides on that, whatever the configuration says.
 func discover(ctx context.Context, conn *pgx.Conn, s *settings) ([]candidate, error) {
-	rows, err := conn.Query(ctx, candidatesQuery, s.PartitionRoot)
+	viaRoot := s.PartitionRoot
+	err := conn.QueryRow(ctx, "SELECT COALESCE((SELECT pubviaroot FROM pg_publication WHERE pubname = $1), $2)", s.Publication, viaRoot).Scan(&viaRoot)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, candidatesQuery, viaRoot)
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,8 @@ func (h *heartbeat) append(b *change.Batch, now time.Time, at position) {
 	e.Raw = &change.Raw{Key: h.key, Value: fmt.Appendf(nil, `{"ts_ms":%d}`, now.UnixMilli()), Form: change.FormHeartbeat}
 }
 
-// act runs heartbeat.action.query every interval until ctx is done. A failure is told of when it begins and when it ends.
+// act runs heartbeat.action.query every interval while a stream is open, until ctx is done. A failure is told of when it
+// begins and when it ends.
 func (s *Source) act(ctx context.Context) {
 	tick := time.NewTicker(s.settings.Heartbeat)
 	defer tick.Stop()
@@ -57,6 +58,9 @@ func (s *Source) act(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
+		}
+		if st := s.stream.Load(); st == nil || st.isClosed() {
+			continue
 		}
 		err := s.action.do(ctx, func(conn *pgx.Conn) error {
 			_, err := conn.PgConn().Exec(ctx, s.settings.HeartbeatQuery).ReadAll()
