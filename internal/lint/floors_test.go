@@ -47,6 +47,7 @@ func rooms() []room {
 		{pattern: "internal/testreport", floor: 6, imports: any, tests: true},
 		{pattern: "internal/compare", floor: 6, imports: any, tests: true},
 		{pattern: "internal/daemon", floor: 6, imports: any, tests: true},
+		{pattern: "internal/golden", floor: 6, imports: any, tests: true},
 		{pattern: "internal/deploy", floor: 6, imports: any, tests: true},
 		{pattern: "bench", floor: 6, imports: any, tests: true},
 		{pattern: "internal/quickstart", floor: 6, imports: any, tests: true},
