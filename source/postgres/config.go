@@ -1,8 +1,12 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -11,13 +15,16 @@ import (
 
 // settings is the typed configuration of the connector, under Debezium's names.
 type settings struct {
-	Host     string          `cfg:"database.hostname" required:"true" doc:"Host name or address of the database server, or the directory of its unix socket."`
+	Host     string          `cfg:"database.hostname" required:"true" doc:"Host name or address of the database server, or the directory of its unix socket. Several, separated by commas and each with :port if it isn't database.port, are tried in order."`
 	Port     int             `cfg:"database.port" default:"5432" min:"1" max:"65535" doc:"Port of the database server."`
 	User     string          `cfg:"database.user" required:"true" doc:"Role to log in as. It needs LOGIN and REPLICATION, and SELECT on the captured tables."`
 	Password config.Password `cfg:"database.password" doc:"Password of the role."`
 	Database string          `cfg:"database.dbname" required:"true" doc:"Database to capture."`
 
-	SSLMode     string          `cfg:"database.sslmode" default:"prefer" oneof:"disable,allow,prefer,require,verify-ca,verify-full" doc:"How the connection is encrypted, as in libpq."`
+	Target       string `cfg:"database.target.session.attrs" oneof:",any,read-write,read-only,primary,standby,prefer-standby" doc:"Which of several hosts to connect to, as libpq's target_session_attrs. Default: primary where there are several, else any. Tailrace's own."`
+	TCPKeepAlive bool   `cfg:"database.tcpKeepAlive" default:"true" doc:"Probe idle connections, so that a server that is gone is noticed within half a minute."`
+
+	SSLMode     string          `cfg:"database.sslmode" default:"prefer" oneof:"disable,allow,prefer,require,verify-ca,verify-full" doc:"How the connection is encrypted, as in libpq. Default where database.sslrootcert is given and the server is not on this machine: verify-full."`
 	SSLCert     string          `cfg:"database.sslcert" doc:"File with the client certificate."`
 	SSLKey      string          `cfg:"database.sslkey" doc:"File with the client's private key."`
 	SSLRootCert string          `cfg:"database.sslrootcert" doc:"File with the certificates that the server is checked against."`
@@ -72,6 +79,14 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 		problems = append(problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
 	}
 	literal := func(v string) bool { return v != "" && !config.HasPlaceholder(v) }
+	if _, chosen := props["database.sslmode"]; !chosen && s.SSLRootCert != "" && !s.local() {
+		s.SSLMode = "verify-full"
+	}
+	if literal(s.Host) {
+		if _, err := s.hosts(); err != nil {
+			report("database.hostname", "%v", err)
+		}
+	}
 	for key, v := range map[string]string{"database.hostname": s.Host, "database.user": s.User, "database.dbname": s.Database,
 		"topic.prefix": s.Prefix} {
 		if p, ok := props[key]; ok && strings.TrimSpace(p) == "" {
@@ -113,6 +128,49 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 		}
 	}
 	return s, append(problems, s.parseForm(props)...)
+}
+
+// endpoint is one server of database.hostname.
+type endpoint struct {
+	host string
+	port int
+}
+
+// hosts takes database.hostname apart: names, addresses (IPv6 ones with a port in brackets) or directories, each with :port if it has
+// one of its own.
+func (s *settings) hosts() ([]endpoint, error) {
+	var list []endpoint
+	for part := range strings.SplitSeq(s.Host, ",") {
+		e := endpoint{strings.TrimSpace(part), s.Port}
+		if !strings.HasPrefix(e.host, "/") && (strings.HasPrefix(e.host, "[") || strings.Count(e.host, ":") == 1) {
+			host, port, err := net.SplitHostPort(e.host)
+			if err != nil {
+				if host, ok := strings.CutSuffix(strings.TrimPrefix(e.host, "["), "]"); ok {
+					list = append(list, endpoint{host, s.Port})
+					continue
+				}
+				return nil, fmt.Errorf("%q is not host:port", e.host)
+			}
+			if e.port, err = strconv.Atoi(port); err != nil || e.port < 1 || e.port > 65535 {
+				return nil, fmt.Errorf("%q has no port from 1 to 65535", e.host)
+			}
+			e.host = host
+		}
+		if e.host == "" {
+			return nil, errors.New("has an empty host in its list")
+		}
+		list = append(list, e)
+	}
+	return list, nil
+}
+
+// local reports whether all servers are on this machine.
+func (s *settings) local() bool {
+	list, err := s.hosts()
+	return err == nil && !slices.ContainsFunc(list, func(e endpoint) bool {
+		ip := net.ParseIP(e.host)
+		return e.host != "localhost" && !strings.HasPrefix(e.host, "/") && (ip == nil || !ip.IsLoopback())
+	})
 }
 
 // captures reports whether a table is to be captured by the include and exclude lists. The system's own tables never are.

@@ -151,13 +151,10 @@ func (s *Source) ReadWhole(ctx context.Context, t *change.Table, sel snapshot.Se
 	if st == nil {
 		return nil, fmt.Errorf("table %s: %w", t.Name, snapshot.ErrChanged)
 	}
-	config, err := connConfig(s.settings, s.setup.Connector)
-	if err != nil {
-		return nil, err
-	}
 	r := &reading{st: st, shaper: s.settings.shaper()}
-	if r.conn, err = pgx.ConnectConfig(ctx, config); err != nil {
-		return nil, explain(s.settings, err)
+	var err error
+	if r.conn, err = connect(ctx, s.settings, s.setup.Connector, false); err != nil {
+		return nil, err
 	}
 	from, where := st.from(sel)
 	if err := s.beginReading(ctx, r, "SELECT "+st.relation.selectList()+" FROM "+from+conditions(where)); err != nil {

@@ -1,9 +1,12 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,14 +35,22 @@ func pinned() map[string]string {
 	}
 }
 
-// connConfig makes the configuration of a connection. Nothing of it comes from the environment but what a configuration
-// file would have to name anyway: time zones and certificates' default places.
-func connConfig(s *settings, connector string) (*pgx.ConnConfig, error) {
+// connConfig makes the configuration of a connection to one of the hosts. Nothing of it comes from the environment but what a
+// configuration file would have to name anyway: time zones and certificates' default places.
+func connConfig(s *settings, connector string, hosts []endpoint) (*pgx.ConnConfig, error) {
 	var dsn strings.Builder
+	var names, ports []string
+	for _, e := range hosts {
+		names, ports = append(names, e.host), append(ports, strconv.Itoa(e.port))
+	}
+	target := s.Target
+	if all, err := s.hosts(); target == "" && err == nil && len(all) > 1 {
+		target = "primary"
+	}
 	for _, kv := range [][2]string{
-		{"host", s.Host}, {"port", fmt.Sprint(s.Port)}, {"user", s.User}, {"password", s.Password.Reveal()},
+		{"host", strings.Join(names, ",")}, {"port", strings.Join(ports, ",")}, {"user", s.User}, {"password", s.Password.Reveal()},
 		{"dbname", s.Database}, {"sslmode", s.SSLMode}, {"sslcert", s.SSLCert}, {"sslkey", s.SSLKey},
-		{"sslrootcert", s.SSLRootCert}, {"sslpassword", s.SSLPassword.Reveal()}, {"target_session_attrs", "any"},
+		{"sslrootcert", s.SSLRootCert}, {"sslpassword", s.SSLPassword.Reveal()}, {"target_session_attrs", cmp.Or(target, "any")},
 		{"passfile", "/dev/null"},
 	} {
 		if kv[1] == "" && kv[0] != "password" {
@@ -53,6 +64,7 @@ func connConfig(s *settings, connector string) (*pgx.ConnConfig, error) {
 		return nil, fault.Permanent("CONFIG_INVALID", "correct the database.* properties", errors.New("connection settings: "+cause(err)))
 	}
 	c.ConnectTimeout = s.Connect
+	c.DialFunc = dialer(s).DialContext
 	c.RuntimeParams = pinned()
 	c.RuntimeParams["application_name"] = appName(connector)
 	c.DefaultQueryExecMode = pgx.QueryExecModeDescribeExec
@@ -77,18 +89,78 @@ func appName(connector string) string {
 	return name[:min(len(name), 63)]
 }
 
-// dialReplication opens a replication connection.
+// aliveAfter bounds how long a server that is gone without a word goes unnoticed: idle connections are probed, and bytes that it does not
+// confirm end them. The server's own silence says nothing: it may have much to decode and nothing to send.
+const aliveAfter = 30 * time.Second
+
+func dialer(s *settings) *net.Dialer {
+	if !s.TCPKeepAlive {
+		return &net.Dialer{KeepAlive: -1}
+	}
+	return &net.Dialer{Control: confirmWithin(aliveAfter),
+		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: aliveAfter / 2, Interval: aliveAfter / 6, Count: 3}}
+}
+
+// connect opens a connection for queries. With plain the search_path is the role's.
+func connect(ctx context.Context, s *settings, connector string, plain bool) (*pgx.Conn, error) {
+	hosts, err := s.hosts()
+	if err != nil {
+		return nil, err
+	}
+	return connectTo(ctx, s, connector, plain, hosts)
+}
+
+func connectTo(ctx context.Context, s *settings, connector string, plain bool, hosts []endpoint) (*pgx.Conn, error) {
+	c, err := connConfig(s, connector, hosts)
+	if err != nil {
+		return nil, err
+	}
+	if plain {
+		delete(c.RuntimeParams, "search_path")
+	}
+	conn, err := pgx.ConnectConfig(ctx, c)
+	if err != nil {
+		return nil, explain(s, err)
+	}
+	return conn, nil
+}
+
+// dialReplication opens a replication connection. Which of several hosts is the one to connect to is asked over ordinary connections:
+// a walsender answers no such question.
 func dialReplication(ctx context.Context, s *settings, connector string) (*pgconn.PgConn, error) {
-	c, err := connConfig(s, connector)
+	hosts, err := s.hosts()
+	if err != nil {
+		return nil, err
+	}
+	if len(hosts) > 1 {
+		if hosts, err = choose(ctx, s, connector, hosts); err != nil {
+			return nil, err
+		}
+	}
+	c, err := connConfig(s, connector, hosts)
 	if err != nil {
 		return nil, err
 	}
 	c.RuntimeParams["replication"] = "database"
+	c.ValidateConnect = nil
 	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
 	if err != nil {
 		return nil, explain(s, err)
 	}
 	return conn, nil
+}
+
+// choose returns the first of the hosts that can be connected to and is of the kind that is asked for.
+func choose(ctx context.Context, s *settings, connector string, hosts []endpoint) ([]endpoint, error) {
+	var errs []error
+	for i := range hosts {
+		conn, err := connectTo(ctx, s, connector, false, hosts[i:i+1])
+		if err == nil {
+			return hosts[i : i+1], conn.Close(ctx)
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
 }
 
 // A session is a connection for queries that is opened when it is needed and again after it broke. Its users take turns.
@@ -118,16 +190,10 @@ func (s *session) do(ctx context.Context, f func(*pgx.Conn) error) error {
 	}
 	defer func() { s.usedAt = time.Now() }()
 	if s.conn == nil || s.conn.IsClosed() {
-		c, err := connConfig(s.settings, s.connector)
-		if err != nil {
-			return err
-		}
-		if s.plain {
-			delete(c.RuntimeParams, "search_path")
-		}
-		if s.conn, err = pgx.ConnectConfig(ctx, c); err != nil {
+		var err error
+		if s.conn, err = connect(ctx, s.settings, s.connector, s.plain); err != nil {
 			s.conn = nil
-			return explain(s.settings, err)
+			return err
 		}
 	}
 	return explain(s.settings, f(s.conn))
