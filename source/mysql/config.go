@@ -95,8 +95,8 @@ type accepted struct {
 // Bounds of a batch besides max.batch.size.
 const maxBatchBytes = 4 << 20
 
-// refused are properties that can't mean here what they mean in Debezium, with what to do instead.
-func refused() [][2]string {
+// refusals are properties that can't mean here what they mean in Debezium, with what to do instead.
+func refusals() [][2]string {
 	return [][2]string{
 		{"topic.naming.strategy", "is a Java class, which can't be loaded; use the route transform for other names of topics"},
 		{"database.jdbc.driver", "is a Java class, which can't be loaded; remove it"},
@@ -128,7 +128,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 	if !s.IgnoreBuiltin {
 		report("table.ignore.builtin", "must be true: changes of the system's own tables are not rows to capture")
 	}
-	for _, r := range refused() {
+	for _, r := range refusals() {
 		if v, ok := props[r[0]]; ok && r[1] != "" {
 			report(r[0], "%q %s", v, r[1])
 		}

@@ -38,7 +38,7 @@ type pump struct {
 
 var errStopped = errors.New("stream is closed")
 
-// startPump starts the goroutine.
+// startPump starts the goroutine on a connection whose first packet is still in its buffer.
 func startPump(c *conn, q *queue) *pump {
 	p := &pump{conn: c, queue: q, stop: make(chan struct{}), done: make(chan struct{})}
 	go func() {
@@ -49,22 +49,30 @@ func startPump(c *conn, q *queue) *pump {
 }
 
 func (p *pump) run() error {
+	packet := p.conn.buf.Bytes()
 	for {
-		packet, err := p.conn.packet()
+		event, err := eventOf(packet)
+		if err == nil {
+			err = p.deliver(event)
+		}
 		if err != nil {
+			return err
+		}
+		if packet, err = p.conn.packet(); err != nil {
 			return p.failure(err)
 		}
-		switch {
-		case packet[0] == mysql.OK_HEADER && len(packet) > binlog.HeaderSize:
-			if err := p.deliver(packet[1:]); err != nil {
-				return err
-			}
-		case packet[0] == mysql.EOF_HEADER:
-			return errors.New("the server ended the binary log's stream")
-		default:
-			return fmt.Errorf("malformed packet of %d bytes in the binary log's stream", len(packet))
-		}
 	}
+}
+
+// eventOf takes the event out of a packet of a dump.
+func eventOf(packet []byte) ([]byte, error) {
+	switch {
+	case packet[0] == mysql.OK_HEADER && len(packet) > binlog.HeaderSize:
+		return packet[1:], nil
+	case packet[0] == mysql.EOF_HEADER:
+		return nil, errors.New("the server ended the binary log's stream")
+	}
+	return nil, fmt.Errorf("malformed packet of %d bytes in the binary log's stream", len(packet))
 }
 
 // failure says what an error of the connection means.
@@ -103,16 +111,16 @@ func endsTransaction(event []byte) bool {
 	return false
 }
 
-// close ends the goroutine, joins it and closes the connection.
-func (p *pump) close() error {
+// close ends the goroutine, joins it and closes the connection. It reports whether the server did not know that yet.
+func (p *pump) close() (alive bool, err error) {
 	close(p.stop)
-	err := ignoreClosed(p.conn.Close())
+	err = ignoreClosed(p.conn.Close())
 	<-p.done
-	return err
+	return errors.Is(p.queue.failure(), errStopped), err
 }
 
-// dump asks for the binary log after p and returns the connection in that state. By GTIDs the server finds the place
-// itself. (Facts: COM_REGISTER_SLAVE, COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID in MySQL's protocol; @slave_connect_state in
+// dump asks for the binary log after p and returns the connection in that state, with the first packet in its buffer: then the
+// server has found the place. By GTIDs it does so itself. (Facts: COM_REGISTER_SLAVE, COM_BINLOG_DUMP, COM_BINLOG_DUMP_GTID in MySQL's protocol; @slave_connect_state in
 // MariaDB's.)
 func (s *Source) dump(ctx context.Context, p *position, set gtidSet) (*conn, error) {
 	period := s.settings.heartbeat()
@@ -121,7 +129,10 @@ func (s *Source) dump(ctx context.Context, p *position, set gtidSet) (*conn, err
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { c.Close() })
-	err = s.request(c, p, set, period)
+	if err = s.request(c, p, set, period); err == nil {
+		_, err = c.packet()
+		err = dumpError(err)
+	}
 	if !stop() {
 		err = errors.Join(ctx.Err(), err)
 	}

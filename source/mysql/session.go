@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -28,16 +29,18 @@ const pinned = "SET time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_saf
 type socket struct {
 	net.Conn
 	patience time.Duration
+	failed   error // of the last read: go-mysql keeps its text alone
 }
 
 // Read implements net.Conn.
-func (s *socket) Read(p []byte) (int, error) {
+func (s *socket) Read(p []byte) (n int, err error) {
 	if s.patience > 0 {
 		if err := s.SetReadDeadline(time.Now().Add(s.patience)); err != nil {
 			return 0, err
 		}
 	}
-	return s.Conn.Read(p)
+	n, s.failed = s.Conn.Read(p)
+	return n, s.failed
 }
 
 // A conn is a logged-in connection. Close may be called by any goroutine, all else by one.
@@ -313,7 +316,7 @@ func (c *conn) query(sql string, row func(values [][]byte) error) error {
 func (c *conn) packet() ([]byte, error) {
 	c.buf.Reset()
 	if err := c.ReadPacketTo(&c.buf); err != nil {
-		return nil, err
+		return nil, cmp.Or(c.raw.failed, err)
 	}
 	p := c.buf.Bytes()
 	if len(p) == 0 {

@@ -55,7 +55,7 @@ func check(props map[string]string) []config.Problem {
 const (
 	idleInterval = 5 * time.Second // between reports of the position while nothing is captured
 	visibleWait  = 10 * time.Second
-	closeTimeout = 10 * time.Second
+	killTimeout  = 2 * time.Second
 )
 
 // Source is one captured server.
@@ -438,14 +438,14 @@ func (s *Source) Close() error {
 	var errs []error
 	if st := s.stream.Load(); st != nil {
 		errs = append(errs, st.Close())
-		s.kill(st.thread)
 	}
 	return errors.Join(append(errs, s.control.close(), s.scan.close())...)
 }
 
-// kill ends the dump on the server, which would notice only later that nobody listens. That it can't is no matter.
+// kill ends the dump on the server, which would notice only later that nobody listens, and keep its file until then. That it
+// can't is no matter.
 func (s *Source) kill(thread uint32) {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	ctx, cancel := context.WithTimeout(context.Background(), killTimeout)
 	defer cancel()
 	err := s.control.do(ctx, func(c *conn) error {
 		_, err := c.Execute(fmt.Sprintf("KILL %d", thread))

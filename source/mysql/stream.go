@@ -350,7 +350,10 @@ func (s *stream) Close() error {
 	if s.closed.Swap(true) {
 		return nil
 	}
-	err := s.pump.close()
+	alive, err := s.pump.close()
 	s.unpack.Close()
+	if alive {
+		s.src.kill(s.thread)
+	}
 	return err
 }
