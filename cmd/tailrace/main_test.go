@@ -63,7 +63,7 @@ func TestValidateStrictAndJSON(t *testing.T) {
 	}
 	out, code := execute(t, "validate", "-o", "json", "testdata/warnings.good.yaml")
 	var list []diagnostic
-	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 1 {
+	if err := json.Unmarshal([]byte(out), &list); err != nil || code != 0 || len(list) != 2 {
 		t.Fatalf("%d %s: %v", code, out, err)
 	}
 	if d := list[0]; d.Line != 7 || d.Column != 7 || d.Severity != "warning" || d.Suggestion != "topics.regex" || d.Key != "topic.regexp" {

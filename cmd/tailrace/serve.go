@@ -47,8 +47,12 @@ func serveCommand() *cobra.Command {
 	c.Flags().StringVar(&o.listen, "listen", "", "address of the REST API (default: listen of the file, else "+defaultListen+")")
 	c.Flags().StringVar(&o.level, "log-level", "info", "debug, info, warn or error")
 	c.Flags().StringVar(&o.format, "log-format", "text", "text or json")
-	c.Flags().StringSliceVar(&o.secrets, "secrets-dir", nil, "directories below which ${file:..} and ${dir:..} read (default: the configuration file's directory, and "+runSecrets+")")
+	o.bindSecrets(c)
 	return c
+}
+
+func (o *serveOptions) bindSecrets(c *cobra.Command) {
+	c.Flags().StringSliceVar(&o.secrets, "secrets-dir", nil, "directories below which ${file:..} and ${dir:..} read (default: the configuration file's directory, and "+runSecrets+")")
 }
 
 // prepare reads the file and judges everything that can be judged before something is opened. It listens.
@@ -58,10 +62,13 @@ func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
 	if d.logger, d.level, err = o.logger(stderr); err != nil {
 		return nil, err
 	}
+	if d.providers, err = o.providers(); err != nil {
+		return nil, err
+	}
 	d.file = &config.File{}
 	if o.file != "" {
 		var diagnostics []config.Diagnostic
-		d.file, d.log, diagnostics = load(o.file, false)
+		d.file, d.log, diagnostics = load(o.file, false, d.providers)
 		for _, diag := range diagnostics {
 			fmt.Fprintln(stderr, diag)
 		}
@@ -70,11 +77,6 @@ func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
 		}
 	}
 	d.log.Dir = first(o.dataDir, d.file.Log.Dir, defaultDataDir)
-	roots, err := o.secretRoots()
-	if err != nil {
-		return nil, err
-	}
-	d.providers = config.Providers{Env: os.LookupEnv, ReadFile: config.SecretFiles(roots...)}
 	if d.access, err = rest.AccessFromEnv(os.LookupEnv, os.ReadFile); err != nil {
 		return nil, err
 	}
@@ -92,6 +94,12 @@ func (o serveOptions) prepare(stderr io.Writer) (*service, error) {
 		debug.SetMemoryLimit(memoryLimit)
 	}
 	return d, nil
+}
+
+// providers returns where the values of placeholders come from.
+func (o serveOptions) providers() (config.Providers, error) {
+	roots, err := o.secretRoots()
+	return config.Providers{Env: os.LookupEnv, ReadFile: config.SecretFiles(roots...)}, err
 }
 
 // secretRoots returns the directories below which secrets may be read, as absolute paths. Whoever may change a connector by

@@ -18,16 +18,17 @@ const defaultFile = "connectors.yaml"
 
 func validateCommand() *cobra.Command {
 	var strict bool
-	var path string
+	var o serveOptions
 	var out output
 	c := &cobra.Command{Use: "validate [connectors.yaml]", Short: "Check a configuration file without touching any server", Args: cobra.MaximumNArgs(1),
 		PreRunE: out.check, RunE: func(c *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				path = args[0]
+				o.file = args[0]
 			}
-			return validate(c.OutOrStdout(), path, strict, out)
+			return o.validate(c.OutOrStdout(), strict, out)
 		}}
-	c.Flags().StringVarP(&path, "config", "c", defaultFile, "configuration file, as for serve")
+	c.Flags().StringVarP(&o.file, "config", "c", defaultFile, "configuration file, as for serve")
+	o.bindSecrets(c)
 	c.Flags().BoolVar(&strict, "strict", false, "unknown properties are errors")
 	out.bind(c)
 	return c
@@ -46,8 +47,12 @@ type diagnostic struct {
 }
 
 // validate prints every mistake in the file, and fails if one of them is an error.
-func validate(w io.Writer, path string, strict bool, out output) error {
-	file, _, diagnostics := load(path, strict)
+func (o serveOptions) validate(w io.Writer, strict bool, out output) error {
+	values, err := o.providers()
+	if err != nil {
+		return err
+	}
+	file, _, diagnostics := load(o.file, strict, values)
 	list, warnings := []diagnostic{}, 0
 	for _, d := range diagnostics {
 		severity := "error"
@@ -65,10 +70,10 @@ func validate(w io.Writer, path string, strict bool, out output) error {
 		}
 	}
 	if errors := len(list) - warnings; errors > 0 {
-		return fmt.Errorf("%s: %s, %s", path, count(errors, "error"), count(warnings, "warning"))
+		return fmt.Errorf("%s: %s, %s", o.file, count(errors, "error"), count(warnings, "warning"))
 	}
 	if out == "table" {
-		fmt.Fprintf(w, "%s: %s, %s\n", path, count(len(file.Connectors), "connector"), count(warnings, "warning"))
+		fmt.Fprintf(w, "%s: %s, %s\n", o.file, count(len(file.Connectors), "connector"), count(warnings, "warning"))
 	}
 	return nil
 }
@@ -81,14 +86,22 @@ func count(n int, what string) string {
 }
 
 // load reads a configuration file and judges it by what the plugins and the log know. The result is usable unless
-// config.Failed says otherwise of the diagnostics.
-func load(path string, strict bool) (*config.File, disk.Options, []config.Diagnostic) {
+// config.Failed says otherwise of the diagnostics. A placeholder for which values have nothing is a warning: the daemon may
+// run elsewhere, and tries again later.
+func load(path string, strict bool, values config.Providers) (*config.File, disk.Options, []config.Diagnostic) {
 	file, diagnostics := config.Load(path)
 	opt := plugins()
 	diagnostics = append(diagnostics, file.Check(strict, func(c config.Connector) (config.Description, bool) {
 		v, known := worker.Judge(opt, c.Config)
 		return config.Description{Keys: v.Keys, Patterns: append(source.ColumnFamilies(), snapshot.OverrideFamily), Problems: v.Problems}, known
 	})...)
+	for i := range file.Connectors {
+		c := &file.Connectors[i]
+		_, problems := config.Resolve(c.Config, values)
+		for _, p := range problems {
+			diagnostics = append(diagnostics, file.Locate(c, p, config.Warning))
+		}
+	}
 	log, problems := logOptions(file.Log)
 	for _, p := range problems {
 		diagnostics = append(diagnostics, file.LocateLog(p, config.Error))
