@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,7 @@ func doctorCommand() *cobra.Command {
 			return o.doctor(c.Context(), c.OutOrStdout(), args, out)
 		}}
 	c.Flags().StringVarP(&o.file, "config", "c", defaultFile, "configuration file, as for serve")
-	c.Flags().StringSliceVar(&o.secrets, "secrets-dir", nil, "directories below which ${file:..} and ${dir:..} read, as for serve")
+	o.bindSecrets(c)
 	out.bind(c)
 	return c
 }
@@ -38,19 +37,19 @@ type finding struct {
 
 // doctor prints what is wrong with the connectors, and fails if one of them can't work.
 func (o serveOptions) doctor(ctx context.Context, w io.Writer, names []string, out output) error {
-	file, _, diagnostics := load(o.file, false)
+	values, err := o.providers()
+	if err != nil {
+		return err
+	}
+	file, _, diagnostics := load(o.file, false, values)
 	if config.Failed(diagnostics) && len(file.Connectors) == 0 { // else each connector says what is wrong with it
 		for _, d := range diagnostics {
 			fmt.Fprintln(w, d)
 		}
 		return fmt.Errorf("%s has errors", o.file)
 	}
-	roots, err := o.secretRoots()
-	if err != nil {
-		return err
-	}
 	opt := plugins()
-	opt.Providers = config.Providers{Env: os.LookupEnv, ReadFile: config.SecretFiles(roots...)}
+	opt.Providers = values
 	for _, name := range names {
 		if !slices.ContainsFunc(file.Connectors, func(c config.Connector) bool { return c.Name == name }) {
 			return fmt.Errorf("%s has no connector %s", o.file, name)
