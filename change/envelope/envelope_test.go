@@ -175,10 +175,18 @@ func FuzzDecimal(f *testing.F) {
 func FuzzValue(f *testing.F) {
 	f.Add([]byte("{1,NULL,\"a\"}"), uint64(1), byte(16), byte(16), byte(0), int32(3))
 	f.Add([]byte("-12.5"), uint64(1), byte(7), byte(7), byte(2), int32(0))
+	semantics := []string{"", change.SemanticBits, change.SemanticMoney, change.SemanticInterval, change.SemanticTimeTZ, change.SemanticHStore, change.SemanticPoint,
+		change.SemanticGeometry, change.SemanticVector, change.SemanticFloatVector, change.SemanticSparseVector, change.SemanticUnknown, change.SemanticEnum}
+	for i, text := range []string{"", "0101", "-12.345", "1 year -2 mons 03:04:05.6", "12:00:00+02", `"a"=>"b", "c"=>NULL`, "(1,2)", "0101000020E6100000000000000000F03F0000000000000040",
+		"[1,2.5]", "[1]", "{1:2}/3", "x", "y"} {
+		f.Add([]byte(text), uint64(i), byte(8), byte(8), byte(0), int32(i))
+		f.Add([]byte(text), uint64(i), byte(7), byte(7), byte(11), int32(i))
+	}
 	f.Fuzz(func(t *testing.T, data []byte, num uint64, kind, colKind, render byte, precision int32) {
 		elem := change.Type{Kind: change.Kind(render % 17), Precision: precision % 40}
 		table := &change.Table{Key: []int{0}, Columns: []change.Column{{Name: string(data), Type: change.Type{Kind: change.Kind(colKind % 17), Elem: &elem,
-			Precision: precision % 40, Scale: precision % 7, Render: change.Render(render % 10)}}}}
+			Precision: precision % 40, Scale: precision % 7, Length: precision % 9, Bits: 64, Render: change.Render(render % 13),
+			Semantic: semantics[int(uint32(precision))%len(semantics)]}}}}
 		v := change.Value{Kind: change.Kind(kind % 17), Num: num, Data: data}
 		e := &change.Event{Table: table, Op: change.OpUpdate, Before: change.Row{v}, After: change.Row{v}, Commit: int64(num), Seen: int64(num),
 			Headers: []change.Header{{Key: change.HeaderNewKey, Value: data}, {Key: string(data), Value: data}}}

@@ -33,6 +33,9 @@ func (d *detail) columnType(s *settings, oid uint32, modifier int32) change.Type
 	t := change.Type{Name: info.name}
 	if info.elem != 0 {
 		elem := d.columnType(s, info.elem, modifier)
+		if info.elem == oidMoney { // amounts in arrays keep their text, which depends on the locale
+			elem = change.Type{Kind: change.Text, Name: elem.Name, Semantic: change.SemanticUnknown}
+		}
 		t.Kind, t.Elem = change.Array, &elem
 		if unknownArray(info.elem, &elem) {
 			t.Semantic, t.Render = change.SemanticUnknown, s.unknownRender()

@@ -158,6 +158,16 @@ var samples = map[string][]string{
 	"date[]":                      {"'{2024-01-01,infinity}'"},
 	"double precision[]":          {"'{0.30000000000000004,NaN}'"},
 	"character varying(3)[]":      {"'{abc}'"},
+	"money[]":                     {"'{-1234.5,NULL}'::money[]"},
+	"interval[]":                  {"ARRAY['1 day 02:00'::interval, NULL]"},
+	"bit(3)[]":                    {"ARRAY[B'101']"},
+	"hstore[]":                    {`ARRAY['a=>1, b=>NULL'::hstore, NULL]`},
+	"point[]":                     {"ARRAY[point '(1,2)']"},
+	"name[]":                      {"ARRAY['x'::name]"},
+	"int4range[]":                 {"ARRAY[int4range(1, 5)]"},
+	"ltree[]":                     {"ARRAY['a.b'::ltree]"},
+	"cash":                        {"'12.34'"},
+	"halves":                      {"B'10'"},
 	"timestamp(0) with time zone": {"'2024-07-01 12:00:00.6+00'"},
 }
 
@@ -166,7 +176,7 @@ var samples = map[string][]string{
 func TestTypes(t *testing.T) {
 	d := newDB(t, `CREATE EXTENSION hstore; CREATE EXTENSION citext; CREATE EXTENSION ltree; CREATE TABLE other (id int);
 		CREATE TYPE mood AS ENUM ('so, so', 'q"uote'); CREATE DOMAIN positive AS int CHECK (VALUE > 0);
-		CREATE DOMAIN once AS int[]; CREATE DOMAIN twice AS once; CREATE TYPE pair AS (a int, b text)`)
+		CREATE DOMAIN cash AS money; CREATE DOMAIN halves AS bit(2); CREATE DOMAIN once AS int[]; CREATE DOMAIN twice AS once; CREATE TYPE pair AS (a int, b text)`)
 	d.exec("ALTER DATABASE " + ident(d.name) + ` SET DateStyle = 'SQL, DMY'; ALTER DATABASE ` + ident(d.name) + ` SET IntervalStyle = iso_8601;
 		ALTER DATABASE ` + ident(d.name) + ` SET extra_float_digits = -10; ALTER DATABASE ` + ident(d.name) + ` SET bytea_output = escape;
 		ALTER DATABASE ` + ident(d.name) + ` SET TimeZone = 'Asia/Kolkata'; ALTER DATABASE ` + ident(d.name) + ` SET statement_timeout = '10min'`)
@@ -222,7 +232,7 @@ func TestTypes(t *testing.T) {
 			if typ == "char(5)" || typ == `"char"` || typ == "boolean" || typ == "xml" || typ == "inet" { // a cast to text is not their output
 				server = d.text("SELECT textin(" + map[string]string{"char(5)": "bpcharout", `"char"`: "charout", "boolean": "boolout", "xml": "xml_out", "inet": "inet_out"}[typ] + "(" + name + "))::text FROM public.types")
 			}
-			if typ == "money" { // its text depends on the locale, its amount does not
+			if typ == "money" || typ == "cash" { // its text depends on the locale, its amount does not
 				server = d.text("SELECT " + name + "::numeric::text FROM public.types")
 			}
 			text := string(appendValue(nil, streamed))

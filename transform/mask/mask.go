@@ -197,6 +197,7 @@ func (m *masker) column(name string, c change.Column) (change.Column, change.Val
 		}
 		if c.Type.Kind != change.Text || c.Type.Semantic != "" || c.Type.Length > 0 && int(c.Type.Length) < size {
 			c.Type = change.Type{Kind: change.Text, Name: "text"}
+			c.HasDefault, c.Default = false, change.Value{} // of the former type
 		}
 		return c, change.Value{}, nil
 	case truncate:
