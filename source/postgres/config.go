@@ -58,6 +58,7 @@ type settings struct {
 	MessageExclude  config.Patterns `cfg:"message.prefix.exclude.list" doc:"Prefixes of logical messages not to capture."`
 
 	formSettings
+	compatSettings
 
 	MaxBatch     int           `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
 	MaxQueue     int           `cfg:"max.queue.size" default:"8192" min:"1" doc:"Accepted for compatibility: the queue is bounded in bytes."`
@@ -127,7 +128,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(pair.exclude, "can't be set together with %s: keep one of them", pair.include)
 		}
 	}
-	return s, append(problems, s.parseForm(props)...)
+	return s, slices.Concat(problems, s.parseForm(props), s.refused())
 }
 
 // endpoint is one server of database.hostname.
