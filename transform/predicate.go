@@ -18,17 +18,24 @@ type predicate interface {
 	match(e *change.Event, tombstone bool) bool
 }
 
+// maxTopics bounds the answers that are kept; a source has far fewer topics.
+const maxTopics = 16 << 10
+
 type topicMatches struct {
 	pattern *regexp.Regexp
-	last    string // the topic asked for last
-	answer  bool
+	answers map[string]bool // by topic
 }
 
 func (p *topicMatches) match(e *change.Event, _ bool) bool {
-	if e.Topic != p.last {
-		p.last, p.answer = e.Topic, p.pattern.MatchString(e.Topic)
+	answer, known := p.answers[e.Topic]
+	if !known {
+		if len(p.answers) >= maxTopics {
+			clear(p.answers)
+		}
+		answer = p.pattern.MatchString(e.Topic)
+		p.answers[e.Topic] = answer
 	}
-	return p.answer
+	return answer
 }
 
 type hasHeader string
@@ -85,7 +92,7 @@ func newPredicate(class string, props map[string]string) (predicate, []config.Pr
 	if err != nil {
 		return nil, append(problems, config.Problem{Key: key, Message: fmt.Sprintf("%q is not a regular expression of RE2: %v", value, err)})
 	}
-	return &topicMatches{pattern: pattern}, problems
+	return &topicMatches{pattern, map[string]bool{}}, problems
 }
 
 // Drop is the transform that drops every event: transform/filter.
