@@ -246,4 +246,13 @@ func snapshotPosition(c *conn) (status, error) {
 	return st, nil
 }
 
+// gtidsAt returns the transactions up to a place in the binary log (MariaDB).
+func gtidsAt(c *conn, at status) (*mariaSet, error) {
+	r, err := c.row(fmt.Sprintf("SELECT BINLOG_GTID_POS(%s, %d)", quoted(at.file), at.pos))
+	if err != nil {
+		return nil, err
+	}
+	return parseMariaSet(r[0])
+}
+
 const logBinRemedy = "add log_bin and server_id to the server's configuration file and restart it"

@@ -71,7 +71,7 @@ func (d *testDB) connect() *conn {
 	if len(problems) > 0 {
 		d.Fatal(problems)
 	}
-	c, err := dial(context.Background(), s, d.flavor, patience)
+	c, err := dial(context.Background(), s, patience)
 	if err != nil {
 		d.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func preflight(ctx context.Context, setup source.Setup, f flavor) []config.Probl
 		return problems
 	}
 	c := &checkup{settings: s, flavor: f}
-	control := &session{settings: s, flavor: f}
+	control := &session{settings: s}
 	err := control.do(ctx, c.run)
 	if err = errors.Join(err, control.close()); err != nil {
 		c.fail(err)
@@ -165,7 +165,7 @@ func (c *checkup) grants(db *conn) error {
 		}
 		c.report("database.user", "user %s may not ask where the binary log is (%v); %s", c.settings.User, err, replication)
 	}
-	other, err := dial(context.Background(), c.settings, c.flavor, c.settings.Connect)
+	other, err := dial(context.Background(), c.settings, c.settings.Connect)
 	if err != nil {
 		return err
 	}

@@ -124,7 +124,7 @@ func (p *pump) close() (alive bool, err error) {
 // MariaDB's.)
 func (s *Source) dump(ctx context.Context, p *position, set gtidSet) (*conn, error) {
 	period := s.settings.heartbeat()
-	c, err := dial(ctx, s.settings, s.flavor, period*5/2)
+	c, err := dial(ctx, s.settings, period*5/2)
 	if err != nil {
 		return nil, err
 	}

@@ -163,7 +163,7 @@ func (s *Source) readChunk(ctx context.Context, c *conn, st *scanTable, sql stri
 	if err == nil && (s.flavor != mariadb || !st.transactional) {
 		var end status
 		if end, err = readStatus(c); err == nil {
-			w.high = coordinateOf(end.file, end.pos)
+			w.high, w.gtids = coordinateOf(end.file, end.pos), ""
 		}
 	}
 	if err != nil && !refusal(err) && !errors.Is(err, snapshot.ErrChanged) && !fault.IsPermanent(err) {
@@ -245,8 +245,12 @@ func (s *Source) beginMariaSnapshot(c *conn) (*window, status, error) {
 	if err != nil {
 		return nil, at, err
 	}
+	set, err := gtidsAt(c, at)
+	if err != nil {
+		return nil, at, err
+	}
 	place := coordinateOf(at.file, at.pos)
-	return &window{numbers: &s.numbers, low: place, high: place}, at, nil
+	return &window{numbers: &s.numbers, low: place, high: place, gtids: string(set.appendText(nil))}, at, nil
 }
 
 // readRows runs a SELECT of the relation's columns and adds its rows as events to b.

@@ -23,7 +23,7 @@ import (
 
 // pinned are the settings of all our sessions: they decide how values are written as text, and servers have their own.
 const pinned = "SET time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_safe_updates = 0, sql_select_limit = DEFAULT, " +
-	"net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800, lc_messages = 'en_US'"
+	"net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800, lc_messages = 'en_US' /*M!100100 , max_statement_time = 0 */"
 
 // A socket is a connection to the server. Each read waits so long for the server and no longer, 0: without end.
 type socket struct {
@@ -54,7 +54,7 @@ type conn struct {
 func (c *conn) Close() error { return c.raw.Close() }
 
 // dial connects and logs in. What the connection waits for at each read afterwards is patience.
-func dial(ctx context.Context, s *settings, f flavor, patience time.Duration) (*conn, error) {
+func dial(ctx context.Context, s *settings, patience time.Duration) (*conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.Connect)
 	defer cancel()
 	secure, err := s.tlsConfig()
@@ -70,9 +70,6 @@ func dial(ctx context.Context, s *settings, f flavor, patience time.Duration) (*
 	}
 	c.raw.patience = patience
 	setup := []string{"SET NAMES utf8mb4", "SET character_set_results = NULL", pinned} // text comes as it is stored
-	if f == mariadb {
-		setup = append(setup, "SET max_statement_time = 0")
-	}
 	for _, sql := range append(setup, s.statements()...) {
 		if _, err := c.Execute(sql); err != nil {
 			return nil, errors.Join(explain(s, fmt.Errorf("prepare the session by %s: %w", sql, err)), c.Close())
@@ -179,7 +176,6 @@ func (s *settings) tlsConfig() (*tls.Config, error) {
 // A session is a connection for queries that is opened when it is needed and again after it broke. Its users take turns.
 type session struct {
 	settings *settings
-	flavor   flavor
 	turn     sync.Mutex
 	conn     *conn
 	usedAt   time.Time
@@ -201,7 +197,7 @@ func (s *session) do(ctx context.Context, f func(*conn) error) error {
 		s.drop()
 	}
 	if s.conn == nil {
-		c, err := dial(ctx, s.settings, s.flavor, s.settings.QueryTimeout)
+		c, err := dial(ctx, s.settings, s.settings.QueryTimeout)
 		if err != nil {
 			return err
 		}

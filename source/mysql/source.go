@@ -66,7 +66,8 @@ type Source struct {
 	log      *slog.Logger
 	origin   *change.Origin
 	idle     time.Duration
-	instance string // a UUID of this process's own, by which the server tells replicas apart
+	visible  time.Duration // how long transactions of the stored position are waited for
+	instance string        // a UUID of this process's own, by which the server tells replicas apart
 
 	control   *session // catalog and re-reads
 	scan      *session // chunks
@@ -100,11 +101,11 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, instance: newUUID(),
+	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, visible: visibleWait, instance: newUUID(),
 		origin: &change.Origin{Connector: f.String(), Name: c.Prefix, Version: setup.Version, Placeholder: c.Placeholder,
 			SchemaNames: adjust(c.SchemaNames), FieldNames: adjust(c.FieldNames), NoContext: !c.Context},
-		control: &session{settings: c, flavor: f},
-		scan:    &session{settings: c, flavor: f},
+		control: &session{settings: c},
+		scan:    &session{settings: c},
 		tables:  registry{newest: map[change.TableName]*relation{}, dropped: map[tableRef]bool{}},
 		numbers: numbers{sources: map[uint16]gtidSource{}}}
 	if s.log == nil {
@@ -275,18 +276,14 @@ func (s *Source) nowMaria(c *conn, st *start) error {
 	if err != nil {
 		return err
 	}
-	r, err := c.row(fmt.Sprintf("SELECT BINLOG_GTID_POS(%s, %d)", quoted(now.file), now.pos))
+	set, err := gtidsAt(c, now)
 	if err != nil {
 		return err
 	}
 	if _, err := c.Execute("COMMIT"); err != nil {
 		return err
 	}
-	set, err := parseMariaSet(r[0])
-	if err != nil {
-		return err
-	}
-	st.pos.File, st.pos.Pos, st.pos.GTIDs = now.file, now.pos, r[0]
+	st.pos.File, st.pos.Pos, st.pos.GTIDs = now.file, now.pos, string(set.appendText(nil))
 	if st.set = set; !set.empty() {
 		st.ask = set // an empty set would ask for everything from the first file on
 	}
@@ -328,7 +325,7 @@ func (s *Source) checkFile(c *conn, p position) error {
 // what comes from servers that are not captured.
 func (s *Source) checkMySQL(ctx context.Context, c *conn, set *mysqlSet) (*mysqlSet, error) {
 	var executed, purged *mysqlSet
-	for end := time.Now().Add(visibleWait); ; {
+	for end := time.Now().Add(s.visible); ; {
 		r, err := c.row("SELECT @@global.gtid_executed, @@global.gtid_purged")
 		if err != nil {
 			return nil, err

@@ -21,13 +21,10 @@ type window struct {
 	executed *mysqlSet  // MySQL with GTIDs; else nil, and low holds
 	low      coordinate // transactions that begin before it were seen
 	high     coordinate
-	short    bool // the read stopped before its limit
+	gtids    string // MariaDB: what was seen, exactly; "": not known
 }
 
-var (
-	_ snapshot.Window    = (*window)(nil)
-	_ snapshot.Shortened = (*window)(nil)
-)
+var _ snapshot.Window = (*window)(nil)
 
 // Side implements snapshot.Window.
 func (w *window) Side(e *change.Event) snapshot.Side {
@@ -46,14 +43,12 @@ func (w *window) Side(e *change.Event) snapshot.Side {
 	return snapshot.Inside
 }
 
-// Passed implements snapshot.Window. A position that is no position of ours has passed nothing.
+// Passed implements snapshot.Window. A position that is no position of ours has passed nothing. One with the same
+// transactions has passed although what is no transaction may still come: an idle server does not send it for some time.
 func (w *window) Passed(p change.Position) bool {
 	pos, err := parsePosition(p)
-	return err == nil && !pos.inside() && pos.coordinate() >= w.high
+	return err == nil && !pos.inside() && (pos.coordinate() >= w.high || w.gtids != "" && pos.GTIDs == w.gtids)
 }
-
-// Shortened implements snapshot.Shortened.
-func (w *window) Shortened() bool { return w.short }
 
 // numbers turns GTIDs of MySQL into the numbers that events carry as Txn, and back: 16 bits stand for the server and tag,
 // the others are the transaction's number there. The 16 bits are a hash, so that they are the same after a restart; should two
