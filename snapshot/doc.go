@@ -35,9 +35,12 @@
 // A change of key is a delete and a create, and the create may lack columns. Its old row may be in no chunk yet and its
 // new key in one that is finished, so that nobody would ever read it: where the open chunk does not know the columns,
 // the row is read by its new key ([Fetcher]), under a snapshot that sees the event. A table without a key can't be
-// woven by key: it is read whole into memory while the stream waits, after a truncate event if the log may hold rows of
-// it, and until the window is passed its Before events are dropped. A truncate evicts all rows. A change of structure
-// throws away what was read and not sent.
+// woven by key: it is read to its end under one snapshot, in pieces ([Whole]; by one Scan where a source lacks it), while
+// the stream waits, after a truncate event if the log may hold rows of it, and until the window is passed its Before
+// events are dropped. A truncate evicts all rows. A change of structure throws away what was read and not sent.
+//
+// A scanner that can tell places apart ([Divider]) has its tables read by place, several pieces at once; they are sent in
+// their order. A copy that is made again sweeps ghosts at its end: rows that the log has and the database no longer.
 //
 // Invariants: order per key (2), positions never go back (4), bytes belong to the caller's batch (6), at most two chunks
 // of about 8 MiB are in memory (8).
