@@ -519,7 +519,7 @@ func TestTimeouts(t *testing.T) {
 	b := newBench(t, servers.Need(t, "postgres15"))
 	table, h := items(), sinktest.NewHistory(topic)
 	put(h, table, 1, "a")
-	s := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "300", "lock.timeout.ms": "100"})
+	s := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "3000", "lock.timeout.ms": "100"})
 	defer s.Close()
 	write(t, s, h.Take())
 	fails := func(t *testing.T, code string) {
@@ -536,7 +536,7 @@ func TestTimeouts(t *testing.T) {
 	}
 	t.Run("case92_target_hangs", func(t *testing.T) {
 		resume := b.proxy.Hang()
-		fails(t, "no answer within 700ms")
+		fails(t, "no answer within 3.4s")
 		resume()
 		recovers(t)
 	})
@@ -553,10 +553,10 @@ func TestTimeouts(t *testing.T) {
 		recovers(t)
 	})
 	t.Run("ddl_has_its_own", func(t *testing.T) {
-		exec(t, b.conn, "CREATE FUNCTION slow_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN IF current_schema() = ''"+b.schema+"'' THEN PERFORM pg_sleep(1.2); END IF; END'")
+		exec(t, b.conn, "CREATE FUNCTION slow_ddl() RETURNS event_trigger LANGUAGE plpgsql AS 'BEGIN IF current_schema() = ''"+b.schema+"'' THEN PERFORM pg_sleep(4); END IF; END'")
 		exec(t, b.conn, "CREATE EVENT TRIGGER "+b.schema+" ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION slow_ddl()")
 		defer exec(t, b.conn, "DROP EVENT TRIGGER "+b.schema)
-		slow := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "300",
+		slow := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "3000",
 			"connection.url": b.props["connection.url"] + "&search_path=" + b.schema})
 		defer slow.Close()
 		committed(t, slow, h.Origin)
