@@ -34,7 +34,10 @@ func (s *stream) beginMySQL() error {
 		t.gtid = string(appendGTID(nil, t.sid, t.tag, t.gno))
 		t.skip = !s.src.settings.capturesServer(formatUUID(t.sid))
 	}
-	if s.set != nil && t.identified {
+	if my, ok := s.set.(*mysqlSet); ok && t.identified {
+		if my.has(t.sid, t.tag, t.gno) {
+			return s.repeated()
+		}
 		var err error
 		if t.number, err = s.src.numbers.number(t.sid, t.tag, t.gno); err != nil {
 			return err
@@ -53,6 +56,9 @@ func (s *stream) beginMaria() error {
 	t.begun = g.Flags&binlog.MariaStandalone == 0
 	t.xa = g.Flags&binlog.MariaPreparedXA != 0
 	t.alter = g.AlterPhase
+	if last := s.set.(*mariaSet).domain(g.Domain); last.server == g.Server && g.Sequence < last.seq {
+		return s.repeated()
+	}
 	t.skip = !s.src.settings.capturesServer(fmt.Sprint(g.Server))
 	return s.resumed()
 }
@@ -63,6 +69,11 @@ func (s *stream) resumed() error {
 		return s.moved(fmt.Sprintf("the server sends transaction %q first", s.tx.gtid))
 	}
 	return nil
+}
+
+// repeated is a transaction that was delivered before: the server numbers its transactions anew. (Invariant 7)
+func (s *stream) repeated() error {
+	return fault.Permanentf("OTHER_SERVER", aheadRemedy, "the server sends transaction %s, which was delivered before: its binary log was reset while it was read", s.tx.gtid)
 }
 
 // moved is a resume inside of a transaction that is not there any more as it was. (Invariant 7)

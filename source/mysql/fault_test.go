@@ -456,3 +456,49 @@ func formatEvent() []byte {
 	event := append([]byte{0, 0, 0, 0, 15, 1, 0, 0, 0, byte(19 + len(body)), 0, 0, 0, 0, 0, 0, 0, 0, 0}, body...)
 	return event
 }
+
+// TestResetWhileStreaming: a server that begins its binary log anew is noticed, not taken for one at which nothing happens.
+func TestResetWhileStreaming(t *testing.T) {
+	server := servers.Private(t, "mariadb10", nil)
+	d := newDB(t, server.URL, "CREATE TABLE t (id int PRIMARY KEY)")
+	src := d.open("heartbeat.interval.ms", "300")
+	src.lookEvery, src.idle = 200*time.Millisecond, 100*time.Millisecond
+	s, err := src.Stream(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.exec("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
+	_, at := d.read(s, 2)
+	d.exec("RESET MASTER; INSERT INTO t VALUES (3)")
+	if err := d.fails(s); errors.Is(err, context.DeadlineExceeded) {
+		t.Fatal("a reset binary log is not noticed")
+	}
+	s.Close()
+	if err := refused(d, src, at); fault.Code(err) != "POSITION_AHEAD" {
+		t.Errorf("%v", err)
+	}
+}
+
+// TestQuietServer: looking at the end of the log does not disturb a stream at which nothing happens.
+func TestQuietServer(t *testing.T) {
+	onEach(t, []string{"mariadb10", "mysql80"}, func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY)")
+		src := d.open("heartbeat.interval.ms", "500")
+		src.lookEvery, src.idle = 20*time.Millisecond, 10*time.Millisecond
+		s, err := src.Stream(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+		defer cancel()
+		var b change.Batch
+		for {
+			b.Reset()
+			if err := s.Read(ctx, &b); ctx.Err() != nil {
+				return
+			} else if err != nil {
+				t.Fatal(err)
+			}
+		}
+	})
+}

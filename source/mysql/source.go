@@ -54,20 +54,22 @@ func check(props map[string]string) []config.Problem {
 
 const (
 	idleInterval = 5 * time.Second // between reports of the position while nothing is captured
+	lookInterval = 15 * time.Second
 	visibleWait  = 10 * time.Second
 	killTimeout  = 2 * time.Second
 )
 
 // Source is one captured server.
 type Source struct {
-	settings *settings
-	flavor   flavor
-	setup    source.Setup
-	log      *slog.Logger
-	origin   *change.Origin
-	idle     time.Duration
-	visible  time.Duration // how long transactions of the stored position are waited for
-	instance string        // a UUID of this process's own, by which the server tells replicas apart
+	settings  *settings
+	flavor    flavor
+	setup     source.Setup
+	log       *slog.Logger
+	origin    *change.Origin
+	idle      time.Duration
+	lookEvery time.Duration // between looks at the end of the server's log while nothing comes
+	visible   time.Duration // how long transactions of the stored position are waited for
+	instance  string        // a UUID of this process's own, by which the server tells replicas apart
 
 	control   *session // catalog and re-reads
 	scan      *session // chunks
@@ -101,7 +103,7 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, visible: visibleWait, instance: newUUID(),
+	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, lookEvery: lookInterval, visible: visibleWait, instance: newUUID(),
 		origin: &change.Origin{Connector: f.String(), Name: c.Prefix, Version: setup.Version, Placeholder: c.Placeholder,
 			SchemaNames: adjust(c.SchemaNames), FieldNames: adjust(c.FieldNames), NoContext: !c.Context},
 		control: &session{settings: c},

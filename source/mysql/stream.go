@@ -46,7 +46,10 @@ type stream struct {
 	fresh    bool     // the first position is to be reported at once
 	reported coordinate
 	quiet    time.Time // since when nothing was reported
-	seen     int64     // time of the last take, microseconds
+	looked   time.Time // when the server was last asked where its log ends, and where we stood then
+	stuck    coordinate
+	beats    int   // heartbeats since then
+	seen     int64 // time of the last take, microseconds
 	timer    *time.Timer
 	tx       transaction
 
@@ -87,7 +90,7 @@ var (
 func newStream(s *Source, c *conn, p position, set gtidSet, fresh bool) *stream {
 	q := newQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
-		set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), timer: time.NewTimer(time.Hour)}
+		set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour)}
 	st.reported = p.coordinate()
 	st.deliver()
 	st.pump = startPump(c, q)
@@ -127,7 +130,40 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 			s.err = err
 			return err
 		}
+		if err := s.look(ctx, len(b.Events) == 0); err != nil {
+			return s.fail(ctx, err)
+		}
 	}
+}
+
+// look compares the position with the end of the server's log now and then while nothing comes: a dump does not notice that
+// the log was reset, it waits for ever at the end of a file that is gone.
+func (s *stream) look(ctx context.Context, quiet bool) error {
+	if !quiet || s.tx.open || time.Since(s.looked) < s.src.lookEvery {
+		return nil
+	}
+	s.looked = time.Now()
+	var end coordinate
+	err := s.src.control.do(ctx, func(c *conn) error {
+		id, err := identify(c, s.src.flavor)
+		if err != nil || id.name != s.pos.Server {
+			return err // another server behind the same address: the dump's connection will break
+		}
+		st, err := readStatus(c)
+		end = coordinateOf(st.file, st.pos)
+		return err
+	})
+	at := coordinateOf(s.file, s.at)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look where the binary log ends: %w", err)
+	case end == 0 || end == at || s.stuck != at:
+		s.stuck, s.beats = at, 0
+		return nil
+	case s.beats < 2: // until a heartbeat the server does not tell that it has passed what is no transaction
+		return nil
+	}
+	return fmt.Errorf("nothing has come since %s at %d although the server's binary log is elsewhere: it may have been reset", s.file, s.at)
 }
 
 // finish ends a batch with the position after it.
@@ -230,10 +266,18 @@ func (s *stream) outer(ctx context.Context, b *change.Batch, event []byte) error
 	if err := s.handle(ctx, b); err != nil {
 		return err
 	}
-	if !s.tx.open && h.Flags&binlog.FlagArtificial == 0 && s.ev.Kind != binlog.KindHeartbeat {
-		s.pos.File, s.pos.Pos = s.file, s.at
+	if h.Flags&binlog.FlagArtificial == 0 && s.ev.Kind != binlog.KindHeartbeat {
+		s.advance()
 	}
 	return nil
+}
+
+// advance moves the position to where the log was read, unless that is inside of a transaction. A dump by GTIDs begins with
+// files and transactions that are before the place that we know: it never goes back. (Invariant 4)
+func (s *stream) advance() {
+	if !s.tx.open && coordinateOf(s.file, s.at) > s.pos.coordinate() {
+		s.pos.File, s.pos.Pos = s.file, s.at
+	}
 }
 
 // inner decodes the next event of a compressed transaction.
@@ -241,9 +285,7 @@ func (s *stream) inner(ctx context.Context, b *change.Batch) error {
 	event, err := s.unpack.Next()
 	if errors.Is(err, io.EOF) {
 		s.packed = false
-		if !s.tx.open {
-			s.pos.File, s.pos.Pos = s.file, s.at
-		}
+		s.advance()
 		return nil
 	}
 	if err == nil {
@@ -302,23 +344,21 @@ func (s *stream) handle(ctx context.Context, b *change.Batch) error {
 	return fmt.Errorf("binlog event of kind %d is not expected", e.Kind)
 }
 
-// rotate goes on in another file. The artificial one that starts a dump says where that begins to read, which by GTIDs is
-// before the place that we know: then ours stays as long as the server is the same.
+// rotate goes on in another file. The artificial one that starts a dump says where that begins to read.
 func (s *stream) rotate() error {
 	r := &s.ev.Rotate
 	if _, ok := fileNumber(string(r.File)); !ok {
 		return fmt.Errorf("the server names its binary log %.200q, which has no number", r.File)
 	}
 	s.file, s.at = string(r.File), r.Position
-	if !s.tx.open && coordinateOf(s.file, s.at) > s.pos.coordinate() {
-		s.pos.File, s.pos.Pos = s.file, s.at
-	}
+	s.advance()
 	return nil
 }
 
 // heartbeat moves the position to where the server reads, when nothing before that is outstanding.
 func (s *stream) heartbeat() {
 	r := &s.ev.Rotate
+	s.beats++
 	if s.tx.open || s.pos.inside() || r.Position == 0 || string(r.File) != s.file {
 		return
 	}
@@ -329,9 +369,7 @@ func (s *stream) heartbeat() {
 	if at > s.at {
 		s.at = at
 	}
-	if coordinateOf(s.file, s.at) > s.pos.coordinate() {
-		s.pos.Pos, s.pos.File = s.at, s.file
-	}
+	s.advance()
 }
 
 // Ack implements source.Stream. The server does not wait for us: it keeps its logs for as long as it was told to.
