@@ -54,7 +54,7 @@ func (c *checkup) note(key, format string, args ...any) {
 
 // fail reports an error under the property that it is about.
 func (c *checkup) fail(err error) {
-	key := map[string]string{"AUTH_FAILED": "database.password", "DATABASE_MISSING": "database.dbname", "NO_REPLICATION": "database.user",
+	key := map[string]string{"AUTH_FAILED": "database.password", "DATABASE_MISSING": "database.dbname", "ENCODING": "database.dbname", "NO_REPLICATION": "database.user",
 		"PERMISSION_DENIED": "database.user"}[fault.Code(err)]
 	if key == "" {
 		key = "database.hostname"

@@ -100,13 +100,16 @@ func (s slotState) lost(c *settings) error {
 // checkServer tells what makes the server unusable for logical decoding.
 func checkServer(ctx context.Context, conn *pgx.Conn, failover bool) error {
 	var version int
-	var level string
+	var level, encoding string
 	var standby bool
-	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery()`).
-		Scan(&version, &level, &standby)
+	err := conn.QueryRow(ctx, `SELECT current_setting('server_version_num')::int, current_setting('wal_level'), pg_is_in_recovery(),
+		current_setting('server_encoding')`).Scan(&version, &level, &standby, &encoding)
 	switch {
 	case err != nil:
 		return err
+	case encoding == "SQL_ASCII":
+		return fault.Permanentf("ENCODING", "move the data to a database with an encoding, such as UTF8", "the database has the encoding SQL_ASCII, "+
+			"in which text is bytes of no known encoding")
 	case version < 140000:
 		return fault.Permanentf("SERVER_TOO_OLD", "upgrade the server to PostgreSQL 14 or later", "server version %d is too old", version/10000)
 	case standby && version < 160000:
