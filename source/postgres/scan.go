@@ -91,7 +91,8 @@ func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p p
 	}
 	sh := &shape{oid: c.oid, schema: c.schema, name: c.name, identity: c.identity}
 	rows, err := conn.Query(ctx, `SELECT attname::text, atttypid, atttypmod FROM pg_attribute
-		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND (attgenerated = '' OR attname = ANY($2::text[])) ORDER BY attnum`, c.oid, p.columns)
+		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND (attgenerated = ''
+			OR current_setting('server_version_num')::int >= 180000 AND attname = ANY($2::text[])) ORDER BY attnum`, c.oid, p.columns)
 	if err != nil {
 		return nil, err
 	}
@@ -226,7 +227,7 @@ const readSettings = "SET LOCAL enable_seqscan = off; SET LOCAL enable_tidscan =
 func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q read, b *change.Batch, w *window) error {
 	conn := c.PgConn()
 	head, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+readSettings+"SELECT pg_current_snapshot();"+
-		fmt.Sprintf(signatureQuery, st.relation.shape.oid)+"; SELECT pg_current_wal_insert_lsn()").ReadAll()
+		fmt.Sprintf(signatureQuery, st.relation.shape.oid)+"; SELECT "+insertEnd).ReadAll()
 	if err != nil {
 		return err
 	}
@@ -250,7 +251,7 @@ func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q re
 // finish checks that the table's file is the one that was read, and notes where the WAL ends.
 func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, end string) error {
 	tail, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %[1]d;
-		SELECT CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END; SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
+		SELECT `+insertEnd+`; SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
 		st.relation.shape.oid, end)).ReadAll()
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ type slotState struct {
 // walEnd is where the server's WAL ends: on a standby, what it has replayed.
 const walEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 
+// insertEnd is where the next record of the server's WAL begins: on a standby, what it has replayed.
+const insertEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
+
 // readSlot reads the slot's state. A slot that doesn't exist is no error.
 func readSlot(ctx context.Context, conn *pgx.Conn, name string) (slotState, error) {
 	s := slotState{exists: true}
