@@ -176,6 +176,19 @@ func (c *Columns) Key(t change.TableName, has func(column string) bool) []string
 	return key
 }
 
+// SameColumns reports whether a and b, each without repetition, name the same columns in any order.
+func SameColumns(a, b []string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for _, n := range a {
+		if !slices.Contains(b, n) {
+			return false
+		}
+	}
+	return true
+}
+
 // A NativeType is a column's type in the words of its database's JDBC driver, which parameters of schemas repeat.
 type NativeType struct {
 	Name    string // int4, varchar

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/source"
 )
 
 // settings is the typed configuration of the connector, under Debezium's names.
@@ -119,10 +120,10 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(key, "must not contain a zero byte")
 		}
 	}
-	if literal(s.Prefix) && s.Prefix != sanitize(s.Prefix) {
+	if literal(s.Prefix) && s.Prefix != source.TopicName(s.Prefix) {
 		report("topic.prefix", "%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", s.Prefix)
 	}
-	if literal(s.Delimiter) && s.Delimiter != sanitize(s.Delimiter) || s.Delimiter == "" {
+	if literal(s.Delimiter) && s.Delimiter != source.TopicName(s.Delimiter) || s.Delimiter == "" {
 		report("topic.delimiter", "%q has characters that a topic name can't have; use '.', '_' or '-'", s.Delimiter)
 	}
 	if !s.IgnoreBuiltin {
@@ -207,18 +208,7 @@ func (s *settings) capturesServer(id string) bool {
 
 // topic returns the topic of a table, as Debezium names it.
 func (s *settings) topic(database, table string) string {
-	return sanitize(s.Prefix + s.Delimiter + database + s.Delimiter + table)
-}
-
-// sanitize replaces every character that a topic name can't have by an underscore.
-func sanitize(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
-			return r
-		}
-		return '_'
-	}, name)
+	return source.TopicName(s.Prefix + s.Delimiter + database + s.Delimiter + table)
 }
 
 // statements splits database.initial.statements.
@@ -281,45 +271,15 @@ func adjust(mode string) change.Adjust {
 func (s *settings) render(t *change.Type) change.Render {
 	switch t.Kind {
 	case change.Decimal:
-		switch s.DecimalMode {
-		case "string":
-			return change.RenderString
-		case "double":
-			return change.RenderDouble
-		}
+		return source.DecimalRender(s.DecimalMode)
 	case change.Uint:
 		if t.Bits == 64 && s.UnsignedMode == "precise" {
 			return change.RenderPrecise
 		}
 	case change.Time, change.Date, change.Timestamp, change.TimestampTZ:
-		return s.renderTime(t.Kind)
+		return source.TimeRender(s.TimeMode, t.Kind)
 	case change.Bytes:
-		switch s.BinaryMode {
-		case "hex":
-			return change.RenderHex
-		case "base64":
-			return change.RenderBase64
-		case "base64-url-safe":
-			return change.RenderBase64URL
-		}
-	}
-	return change.RenderDefault
-}
-
-func (s *settings) renderTime(kind change.Kind) change.Render {
-	switch s.TimeMode {
-	case "adaptive_time_microseconds":
-		if kind == change.Time {
-			return change.RenderMicros
-		}
-	case "connect":
-		return change.RenderConnect
-	case "isostring":
-		return change.RenderISO
-	case "microseconds":
-		return change.RenderMicros
-	case "nanoseconds":
-		return change.RenderNanos
+		return source.BinaryRender(s.BinaryMode)
 	}
 	return change.RenderDefault
 }

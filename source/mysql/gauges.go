@@ -12,7 +12,7 @@ func (s *Source) Gauges() map[string]float64 {
 		return g
 	}
 	d := st.delivered.Load()
-	g["queue_bytes"] = float64(st.queue.size())
+	g["queue_bytes"] = float64(st.queue.Size())
 	g["file_number"] = float64(d >> (64 - place))
 	g["file_offset"] = float64(d & (1<<(64-place) - 1))
 	return g

@@ -13,6 +13,7 @@ import (
 	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
 )
 
@@ -31,7 +32,7 @@ func (s *settings) heartbeat() time.Duration {
 // with it.
 type pump struct {
 	conn  *conn
-	queue *queue
+	queue *source.Queue
 	stop  chan struct{}
 	done  chan struct{}
 }
@@ -39,11 +40,11 @@ type pump struct {
 var errStopped = errors.New("stream is closed")
 
 // startPump starts the goroutine on a connection whose first packet is still in its buffer.
-func startPump(c *conn, q *queue) *pump {
+func startPump(c *conn, q *source.Queue) *pump {
 	p := &pump{conn: c, queue: q, stop: make(chan struct{}), done: make(chan struct{})}
 	go func() {
 		defer close(p.done)
-		q.fail(p.run())
+		q.Fail(p.run())
 	}()
 	return p
 }
@@ -91,9 +92,9 @@ func (p *pump) failure(err error) error {
 
 // deliver puts an event into the queue, however long that takes.
 func (p *pump) deliver(event []byte) error {
-	for !p.queue.put(event, endsTransaction(event)) {
+	for !p.queue.Put(0, event, endsTransaction(event)) {
 		select {
-		case <-p.queue.space:
+		case <-p.queue.Space():
 		case <-p.stop:
 			return errStopped
 		}
@@ -116,7 +117,7 @@ func (p *pump) close() (alive bool, err error) {
 	close(p.stop)
 	err = ignoreClosed(p.conn.Close())
 	<-p.done
-	return errors.Is(p.queue.failure(), errStopped), err
+	return errors.Is(p.queue.Failure(), errStopped), err
 }
 
 // dump asks for the binary log after p and returns the connection in that state, with the first packet in its buffer: then the

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
 )
 
@@ -80,7 +81,7 @@ func (s *settings) keyColumns(name tableRef, columns []binlog.Column, primary []
 	}
 	for _, rule := range rules {
 		if rule.table.Match(name.String()) && has(rule.columns) {
-			return rule.columns, slices.ContainsFunc(uniques, func(u []string) bool { return sameSet(u, rule.columns) })
+			return rule.columns, slices.ContainsFunc(uniques, func(u []string) bool { return source.SameColumns(u, rule.columns) })
 		}
 	}
 	for _, u := range uniques {
@@ -89,18 +90,6 @@ func (s *settings) keyColumns(name tableRef, columns []binlog.Column, primary []
 		}
 	}
 	return nil, false
-}
-
-func sameSet(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for _, n := range a {
-		if !slices.Contains(b, n) {
-			return false
-		}
-	}
-	return true
 }
 
 // primaryKey returns the names of the primary key's columns as a table map has them.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
 )
 
@@ -51,7 +52,7 @@ func (s *stream) addSchemaChange(b *change.Batch, name tableRef, kind string, d 
 		s.tx.info = &change.Binlog{File: s.file, GTID: s.tx.gtid, ServerID: s.tx.serverID}
 	}
 	e := b.Add()
-	e.Op, e.Topic = change.OpMessage, sanitize(s.src.settings.Prefix)
+	e.Op, e.Topic = change.OpMessage, source.TopicName(s.src.settings.Prefix)
 	e.Table = &change.Table{Name: change.TableName{Database: name.Database, Table: name.Table}, Origin: s.src.origin, Topic: e.Topic, Version: 1}
 	e.Txn, e.Ordinal, e.LSN = s.tx.number, s.tx.ordinal, s.at-uint64(s.ev.Header.Size)
 	e.Commit, e.Seen, e.Binlog = s.tx.commit, s.seen, s.tx.info

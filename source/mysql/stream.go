@@ -18,11 +18,11 @@ import (
 // goroutine that calls Read.
 type stream struct {
 	src    *Source
-	queue  *queue
+	queue  *source.Queue
 	pump   *pump
 	thread uint32 // the dump's connection on the server
 
-	seg *segment
+	seg *source.Segment
 	off int
 	dec binlog.Decoder
 	ev  binlog.Event
@@ -88,7 +88,7 @@ var (
 )
 
 func newStream(s *Source, c *conn, p position, set gtidSet, fresh bool) *stream {
-	q := newQueue()
+	q := source.NewQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
 		set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour)}
 	st.reported = p.coordinate()
@@ -109,12 +109,12 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		return s.finish(b)
 	}
 	for {
-		prompted := s.queue.answer()
+		prompted := s.queue.Prompted()
 		full, err := s.drain(ctx, b)
 		if err != nil {
 			return s.fail(ctx, err)
 		}
-		broken := s.queue.failure()
+		broken := s.queue.Failure()
 		switch {
 		case full, len(b.Events) > 0 && (!s.tx.open || broken != nil), prompted:
 			return s.finish(b)
@@ -192,29 +192,17 @@ func (s *stream) fail(ctx context.Context, err error) error {
 
 // wait blocks until the queue has something worth reading, or it is time to report the position.
 func (s *stream) wait(ctx context.Context) error {
-	if !s.queue.arm() {
-		return ctx.Err()
-	}
 	pause := s.src.idle - time.Since(s.quiet)
 	if pause <= 0 {
 		pause = s.src.idle
 	}
-	s.timer.Reset(pause)
-	defer s.timer.Stop()
-	select {
-	case <-s.queue.wake:
-		return ctx.Err()
-	case <-s.timer.C:
-	case <-ctx.Done():
-	}
-	s.queue.disarm()
-	return ctx.Err()
+	return s.queue.Wait(ctx, s.timer, pause)
 }
 
 // more reports whether there is an unread event, and makes its segment the current one.
 func (s *stream) more() bool {
-	if s.seg == nil || s.off >= len(s.seg.buf) {
-		s.seg, s.off = s.queue.take(s.seg), 0
+	if s.seg == nil || s.seg.End(s.off) {
+		s.seg, s.off = s.queue.Take(s.seg), 0
 		if s.seg != nil {
 			s.seen = s.src.setup.Now().UnixMicro()
 		}
@@ -238,7 +226,7 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 			err = s.inner(ctx, b)
 		case s.more():
 			var event []byte
-			event, s.off = s.seg.next(s.off)
+			_, event, s.off, _ = s.seg.Next(s.off)
 			err = s.outer(ctx, b, event)
 		default:
 			return false, nil
@@ -379,7 +367,7 @@ func (s *stream) Ack(_ context.Context, p change.Position) error {
 }
 
 // Prompt implements source.Prompter: a Read that waits returns.
-func (s *stream) Prompt() { s.queue.prompt() }
+func (s *stream) Prompt() { s.queue.Prompt() }
 
 func (s *stream) isClosed() bool { return s.closed.Load() }
 

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tailrace/tailrace/source"
 )
 
 // A candidate is a table of the database that the include and exclude lists choose.
@@ -253,7 +255,7 @@ func (d *detail) keyColumns(sh *shape) []string {
 		if sh.identity == 'i' && !ix.identity {
 			continue
 		}
-		if byIdentity && !sameSet(ix.columns, flagged) {
+		if byIdentity && !source.SameColumns(ix.columns, flagged) {
 			continue
 		}
 		if sh.has(ix.columns) {
@@ -269,18 +271,6 @@ func (d *detail) keyColumns(sh *shape) []string {
 func (sh *shape) has(names []string) bool {
 	for _, n := range names {
 		if !slices.ContainsFunc(sh.columns, func(c wireColumn) bool { return c.name == n }) {
-			return false
-		}
-	}
-	return true
-}
-
-func sameSet(a, b []string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for _, n := range a {
-		if !slices.Contains(b, n) {
 			return false
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tailrace/tailrace/config"
+	"github.com/tailrace/tailrace/source"
 )
 
 // settings is the typed configuration of the connector, under Debezium's names.
@@ -96,7 +97,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(key, "must not contain a zero byte")
 		}
 	}
-	if literal(s.Prefix) && s.Prefix != sanitize(s.Prefix) {
+	if literal(s.Prefix) && s.Prefix != source.TopicName(s.Prefix) {
 		report("topic.prefix", "%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", s.Prefix)
 	}
 	if !config.HasPlaceholder(s.Slot) && !slotName.MatchString(s.Slot) {
@@ -108,7 +109,7 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 		report("publication.name", "must not be empty")
 	}
 	for key, name := range map[string]string{"topic.heartbeat.prefix": s.HeartbeatTopic, "topic.transaction": s.TransactionName} {
-		if literal(name) && name != sanitize(name) || name == "" {
+		if literal(name) && name != source.TopicName(name) || name == "" {
 			report(key, "%q is not part of a topic's name; use letters, digits, '.', '_' and '-'", name)
 		}
 	}
@@ -205,16 +206,5 @@ func (s *settings) capturesMessage(prefix string) bool {
 
 // topic returns the topic of a table, as Debezium names it.
 func (s *settings) topic(schema, table string) string {
-	return sanitize(s.Prefix + s.Delimiter + schema + s.Delimiter + table)
-}
-
-// sanitize replaces every character that a topic name can't have by an underscore.
-func sanitize(name string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
-			return r
-		}
-		return '_'
-	}, name)
+	return source.TopicName(s.Prefix + s.Delimiter + schema + s.Delimiter + table)
 }

@@ -3,7 +3,6 @@ package postgres
 import (
 	"encoding/binary"
 	"fmt"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -31,7 +30,7 @@ func offline(t testing.TB) *stream {
 	src := &Source{settings: c, setup: source.Setup{Now: time.Now}, tables: registry{newest: map[change.TableName]*relation{}}}
 	r := newRelation(c, &change.Origin{}, sh, d)
 	src.tables.publish(r)
-	return &stream{src: src, queue: newQueue(), relations: map[uint32]*relation{1: r}, spool: newSpool(t.TempDir())}
+	return &stream{src: src, queue: source.NewQueue(), relations: map[uint32]*relation{1: r}, spool: newSpool(t.TempDir())}
 }
 
 func begin(final uint64, xid uint32) []byte {
@@ -77,7 +76,7 @@ func transactions(n, rows int) (messages [][]byte) {
 func (s *stream) replay(t testing.TB, messages [][]byte, b *change.Batch) {
 	s.pos = position{}
 	for _, m := range messages {
-		if !s.queue.put(1, m) {
+		if !s.queue.Put(1, m, endsTransaction(m)) {
 			t.Fatal("queue is full")
 		}
 	}
@@ -125,7 +124,7 @@ func TestResumeFilter(t *testing.T) {
 			{110, begin(120, 2)}, {110, insert()}, {110, insert()}, {20, update()}, {120, commit(120, 130)},
 			{130, begin(140, 3)}, {130, insert()}, {140, commit(140, 150)},
 		} {
-			s.queue.put(m.lsn, m.p)
+			s.queue.Put(m.lsn, m.p, endsTransaction(m.p))
 		}
 		var b change.Batch
 		_, err := s.drain(t.Context(), &b)
@@ -178,7 +177,7 @@ func TestDecodeRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := offline(t)
 			for _, m := range messages {
-				s.queue.put(1, m)
+				s.queue.Put(1, m, endsTransaction(m))
 			}
 			var b change.Batch
 			if _, err := s.drain(t.Context(), &b); err == nil || len(b.Events) != 0 {
@@ -197,67 +196,30 @@ func TestKeepalivesMoveThePosition(t *testing.T) {
 			t.Errorf("at %d, want %d, %v", s.pos.LSN, want, err)
 		}
 	}
-	s.queue.keepalive(50, false)
-	s.queue.keepalive(60, false)
-	if n := s.queue.size(); n != recordHeader {
+	s.queue.Mark(50)
+	s.queue.Mark(60)
+	if n := s.queue.Size(); n != 12 {
 		t.Errorf("two keepalives take %d bytes", n)
 	}
 	step(60)
-	s.queue.put(70, begin(80, 1))
-	s.queue.keepalive(79, false) // inside a transaction it says nothing
+	s.queue.Put(70, begin(80, 1), endsTransaction(begin(80, 1)))
+	s.queue.Mark(79) // inside a transaction it says nothing
 	step(60)
-	s.queue.put(80, commit(80, 90))
+	s.queue.Put(80, commit(80, 90), endsTransaction(commit(80, 90)))
 	step(90)
-	s.queue.keepalive(85, false) // never back
+	s.queue.Mark(85) // never back
 	step(90)
 	s.pos.Ordinal = 2 // resumed inside a transaction that has not come yet
-	s.queue.keepalive(200, false)
+	s.queue.Mark(200)
 	step(90)
 }
 
-func TestQueue(t *testing.T) {
-	q := newQueue()
-	big := make([]byte, segmentSize/2)
-	n := 0
-	for q.put(uint64(n), big) {
-		n++
-	}
-	if n != queueLimit || q.size() > queueLimit*segmentSize {
-		t.Errorf("%d messages of half a segment, %d bytes", n, q.size())
-	}
-	if q.arm() {
-		t.Error("a full queue lets its reader wait")
-	}
-	s := q.take(nil)
-	if lsn, p, end, ok := s.next(0); !ok || lsn != 0 || len(p) != len(big) || end != len(s.buf) {
-		t.Errorf("record %d of %d bytes", lsn, len(p))
-	}
-	select {
-	case <-q.space:
-	default:
-		t.Error("the pump is not told of space")
-	}
-	if !q.put(9, make([]byte, 3*segmentSize)) {
-		t.Error("a message larger than a segment is refused")
-	}
-	var lsns []uint64
-	for s = q.take(s); s != nil; s = q.take(s) {
-		lsn, _, _, _ := s.next(0)
-		lsns = append(lsns, lsn)
-	}
-	if !slices.Equal(lsns, []uint64{1, 2, 9}) || q.size() != 0 {
-		t.Errorf("took %v, %d bytes left", lsns, q.size())
-	}
-	// The reader is woken by a commit, not by a row.
-	if !q.arm() {
-		t.Fatal("an empty queue does not let its reader wait")
-	}
-	q.put(1, []byte("I"))
-	if len(q.wake) != 0 {
+// TestEndsTransaction: the reader is woken by a commit, not by a row.
+func TestEndsTransaction(t *testing.T) {
+	if endsTransaction([]byte("I")) {
 		t.Error("woken by a row")
 	}
-	q.put(2, []byte("C"))
-	if len(q.wake) != 1 {
+	if !endsTransaction([]byte("C")) || !endsTransaction([]byte("c")) {
 		t.Error("not woken by a commit")
 	}
 }

@@ -39,7 +39,7 @@ func (s *Source) Gauges() map[string]float64 {
 	end := st.pump.received.Load()
 	g["lag_bytes"] = distance(st.delivered.Load(), end)
 	g["unacknowledged_bytes"] = distance(st.pump.acked.Load(), end)
-	g["queue_bytes"] = float64(st.queue.size())
+	g["queue_bytes"] = float64(st.queue.Size())
 	g["spool_bytes"] = float64(st.spool.kept.Load())
 	return g
 }
@@ -85,7 +85,7 @@ func (s *Source) look(ctx context.Context) {
 	defer cancel()
 	switch err := s.guard(ctx, st); {
 	case fault.IsPermanent(err):
-		st.queue.fail(err)
+		st.queue.Fail(err)
 	case err != nil && ctx.Err() == nil:
 		s.log.Warn("cannot look at the publication", "error", err.Error())
 	case s.grown.any():

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
+	"github.com/tailrace/tailrace/source"
 )
 
 // heartbeat makes an event every interval. It belongs to the goroutine that reads the stream.
@@ -20,7 +21,7 @@ type heartbeat struct {
 }
 
 func newHeartbeat(s *settings) heartbeat {
-	return heartbeat{interval: s.Heartbeat, next: time.Now().Add(s.Heartbeat), topic: sanitize(s.HeartbeatTopic + "." + s.Prefix),
+	return heartbeat{interval: s.Heartbeat, next: time.Now().Add(s.Heartbeat), topic: source.TopicName(s.HeartbeatTopic + "." + s.Prefix),
 		key: append(jsontext.AppendString([]byte(`{"serverName":`), []byte(s.Prefix)), '}')}
 }
 

@@ -4,13 +4,14 @@ import (
 	"errors"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/postgres/pgoutput"
 )
 
 // messages is what the events of logical messages have for a table: the database, the topic, and as the only column the content.
 func messages(s *settings, origin *change.Origin) *change.Table {
-	return &change.Table{Name: change.TableName{Database: s.Database}, Origin: origin, Version: 1, Topic: sanitize(s.Prefix + ".message"),
-		Columns: []change.Column{{Name: "content", Type: change.Type{Kind: change.Bytes, Name: "bytea", Render: s.binaryRender()}}}}
+	return &change.Table{Name: change.TableName{Database: s.Database}, Origin: origin, Version: 1, Topic: source.TopicName(s.Prefix + ".message"),
+		Columns: []change.Column{{Name: "content", Type: change.Type{Kind: change.Bytes, Name: "bytea", Render: source.BinaryRender(s.BinaryMode)}}}}
 }
 
 // message makes the event of a logical message of the open transaction.

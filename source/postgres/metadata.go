@@ -6,6 +6,7 @@ import (
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
+	"github.com/tailrace/tailrace/source"
 )
 
 // metadata counts the events of the open transaction for provide.transaction.metadata. The event that says BEGIN goes before the
@@ -23,7 +24,7 @@ func newMetadata(s *settings) *metadata {
 	if !s.Transactions {
 		return nil
 	}
-	return &metadata{topic: sanitize(s.Prefix + "." + s.TransactionName), counts: map[string]uint64{}}
+	return &metadata{topic: source.TopicName(s.Prefix + "." + s.TransactionName), counts: map[string]uint64{}}
 }
 
 // open begins a transaction. Debezium's id has the LSN of each change; ours has that of the commit, so that it is one.

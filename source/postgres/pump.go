@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pglogrepl"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/tailrace/tailrace/source"
 )
 
 const (
@@ -29,7 +31,7 @@ const (
 // alive and what is durable. It never waits for the log: while the queue is full, status updates go on.
 type pump struct {
 	conn     *pgconn.PgConn
-	queue    *queue
+	queue    *source.Queue
 	interval time.Duration // between status updates without news
 	now      func() time.Time
 
@@ -47,13 +49,13 @@ type pump struct {
 }
 
 // startPump starts the goroutine. flush, which must not be zero, is what is durable already.
-func startPump(conn *pgconn.PgConn, q *queue, flush uint64, interval time.Duration, now func() time.Time) *pump {
+func startPump(conn *pgconn.PgConn, q *source.Queue, flush uint64, interval time.Duration, now func() time.Time) *pump {
 	p := &pump{conn: conn, queue: q, interval: interval, now: now, stop: make(chan struct{}), done: make(chan struct{})}
 	p.acked.Store(flush)
 	p.received.Store(flush)
 	go func() {
 		defer close(p.done)
-		q.fail(p.run())
+		q.Fail(p.run())
 	}()
 	return p
 }
@@ -105,8 +107,11 @@ func (p *pump) copyData(d []byte) error {
 	case len(d) == 18 && d[0] == pglogrepl.PrimaryKeepaliveMessageByteID: // end 8, time 8, reply requested 1
 		end := binary.BigEndian.Uint64(d[1:])
 		p.advance(end)
-		p.queue.keepalive(end, p.asked)
-		p.asked = false
+		p.queue.Mark(end)
+		if p.asked {
+			p.asked = false
+			p.queue.Prompt()
+		}
 		if d[17] != 0 {
 			return p.tell(false)
 		}
@@ -123,12 +128,15 @@ func (p *pump) advance(lsn uint64) {
 	}
 }
 
+// endsTransaction reports whether a message, which is not empty, is the commit of a transaction, streamed or not.
+func endsTransaction(payload []byte) bool { return payload[0] == 'C' || payload[0] == 'c' }
+
 // deliver puts a message into the queue, however long that takes.
 func (p *pump) deliver(lsn uint64, payload []byte) error {
-	for !p.queue.put(lsn, payload) {
+	for !p.queue.Put(lsn, payload, endsTransaction(payload)) {
 		timer := time.NewTimer(tickInterval)
 		select {
-		case <-p.queue.space:
+		case <-p.queue.Space():
 		case <-timer.C:
 		case <-p.stop:
 		}

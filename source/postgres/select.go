@@ -98,7 +98,7 @@ func (st *scanTable) surrogate(list string) (columns []int, order string, err er
 	for name := range strings.SplitSeq(list, ",") {
 		names = append(names, strings.TrimSpace(name))
 	}
-	if !slices.ContainsFunc(st.unique, func(ix index) bool { return sameSet(ix.columns, names) }) {
+	if !slices.ContainsFunc(st.unique, func(ix index) bool { return source.SameColumns(ix.columns, names) }) {
 		return nil, "", fmt.Errorf("table %s: surrogate-key %q is not the columns of a unique index that are all NOT NULL: %w",
 			st.relation.table.Name, list, snapshot.ErrTable)
 	}

@@ -142,7 +142,7 @@ func TestBlocksAreLikeWholeTransactions(t *testing.T) {
 		s.pos = from
 		s.spool.budget = 64
 		for _, m := range messages {
-			s.queue.put(7, m)
+			s.queue.Put(7, m, endsTransaction(m))
 		}
 		for full := true; full; {
 			var b change.Batch
@@ -170,7 +170,7 @@ func TestBlocksAreLikeWholeTransactions(t *testing.T) {
 	for _, wrong := range [][][]byte{{streamStart(1), begin(1, 1)}, {streamStart(1), within(1, insert())[:3]}, {begin(1, 1), streamStart(1)}} {
 		s := offline(t)
 		for _, m := range wrong {
-			s.queue.put(7, m)
+			s.queue.Put(7, m, endsTransaction(m))
 		}
 		var b change.Batch
 		if _, err := s.drain(t.Context(), &b); err == nil {

@@ -23,10 +23,10 @@ const epochMicros = 946_684_800 * microsPerSecond
 // that calls Read.
 type stream struct {
 	src   *Source
-	queue *queue
+	queue *source.Queue
 	pump  *pump
 	msg   pgoutput.Message
-	seg   *segment
+	seg   *source.Segment
 	off   int
 	key   [2][]byte // scratch for key tuples: old, new
 
@@ -69,7 +69,7 @@ var (
 )
 
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
-	q := newQueue()
+	q := source.NewQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
 		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings),
 		spool: newSpool(s.setup.Scratch), shaper: s.settings.shaper()}
@@ -94,9 +94,9 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		if err != nil {
 			return s.fail(ctx, err)
 		}
-		broken := s.queue.failure()
+		broken := s.queue.Failure()
 		switch {
-		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.answer(), s.beat.due():
+		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.Prompted(), s.beat.due():
 			return s.finish(b)
 		case broken != nil:
 			if s.more() {
@@ -134,29 +134,17 @@ func (s *stream) fail(ctx context.Context, err error) error {
 
 // wait blocks until the queue has something worth reading, or it is time to report the position.
 func (s *stream) wait(ctx context.Context) error {
-	if !s.queue.arm() {
-		return ctx.Err()
-	}
 	pause := s.src.idle - time.Since(s.quietFrom)
 	if pause <= 0 {
 		pause = s.src.idle
 	}
-	s.timer.Reset(s.beat.wait(pause))
-	defer s.timer.Stop()
-	select {
-	case <-s.queue.wake:
-		return ctx.Err()
-	case <-s.timer.C:
-	case <-ctx.Done():
-	}
-	s.queue.disarm()
-	return ctx.Err()
+	return s.queue.Wait(ctx, s.timer, s.beat.wait(pause))
 }
 
 // more reports whether there is an unread message, and makes its segment the current one.
 func (s *stream) more() bool {
-	if s.seg == nil || s.off >= len(s.seg.buf) {
-		s.seg, s.off = s.queue.take(s.seg), 0
+	if s.seg == nil || s.seg.End(s.off) {
+		s.seg, s.off = s.queue.Take(s.seg), 0
 		if s.seg != nil {
 			s.seen = s.src.setup.Now().UnixMicro()
 		}
@@ -172,7 +160,7 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 				return false, err
 			}
 		} else if s.more() {
-			lsn, payload, next, _ := s.seg.next(s.off)
+			lsn, payload, next, _ := s.seg.Next(s.off)
 			if err := s.received(ctx, b, lsn, payload); err != nil {
 				return false, err
 			}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/source"
 )
 
 func TestStreamDML(t *testing.T) { eachServer(t, testStreamDML) }
@@ -278,7 +279,7 @@ func testStreamStructure(t *testing.T) {
 			string(e.After[1].Data) != "v" {
 			t.Errorf("got %s", show(e))
 		}
-		if e.Topic != sanitize("shop."+schema+"."+name) || strings.ContainsAny(e.Topic, " \"'\\ß😀") {
+		if e.Topic != source.TopicName("shop."+schema+"."+name) || strings.ContainsAny(e.Topic, " \"'\\ß😀") {
 			t.Errorf("topic %q", e.Topic)
 		}
 		want(t, events[1:], "c public.T 1 after{id=1}", "c public.t 2 after{id=2}", "c public.order 3 after{id=3}", "c public."+long+" 4 after{id=4}")
@@ -494,7 +495,7 @@ func testStreamPosition(t *testing.T) {
 			if ok != "true" {
 				t.Fatalf("sample %d: the slot is ahead of what is durable", i)
 			}
-			if n := st.queue.size(); n > queueLimit*segmentSize {
+			if n := st.queue.Size(); n > source.QueueBytes {
 				t.Fatalf("sample %d: %d bytes are queued", i, n)
 			}
 			<-tick.C

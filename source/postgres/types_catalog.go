@@ -126,7 +126,7 @@ func unknownArray(oid uint32, elem *change.Type) bool {
 func (s *settings) unknownRender() change.Render {
 	switch s.UnknownTypes {
 	case "true":
-		if r := s.binaryRender(); r != change.RenderDefault {
+		if r := source.BinaryRender(s.BinaryMode); r != change.RenderDefault {
 			return r
 		}
 		return change.RenderBytes
@@ -136,33 +136,15 @@ func (s *settings) unknownRender() change.Render {
 	return change.RenderDefault
 }
 
-// binaryRender is binary.handling.mode.
-func (s *settings) binaryRender() change.Render {
-	switch s.BinaryMode {
-	case "hex":
-		return change.RenderHex
-	case "base64":
-		return change.RenderBase64
-	case "base64-url-safe":
-		return change.RenderBase64URL
-	}
-	return change.RenderDefault
-}
-
 // render returns how values of a type are written, by the handling modes.
 func (s *settings) render(t *change.Type) change.Render {
 	switch t.Kind {
 	case change.Decimal:
-		switch s.DecimalMode {
-		case "string":
-			return change.RenderString
-		case "double":
-			return change.RenderDouble
-		}
+		return source.DecimalRender(s.DecimalMode)
 	case change.Date, change.Time, change.Timestamp:
-		return s.timeRender(t.Kind)
+		return source.TimeRender(s.TimeMode, t.Kind)
 	case change.Bytes:
-		return s.binaryRender()
+		return source.BinaryRender(s.BinaryMode)
 	case change.Text:
 		switch {
 		case t.Semantic == change.SemanticUnknown:
@@ -172,25 +154,6 @@ func (s *settings) render(t *change.Type) change.Render {
 		case t.Semantic == change.SemanticHStore && s.HStoreMode == "map":
 			return change.RenderMap
 		}
-	}
-	return change.RenderDefault
-}
-
-// timeRender is time.precision.mode.
-func (s *settings) timeRender(k change.Kind) change.Render {
-	switch s.TimeMode {
-	case "adaptive_time_microseconds":
-		if k == change.Time {
-			return change.RenderMicros
-		}
-	case "connect":
-		return change.RenderConnect
-	case "isostring":
-		return change.RenderISO
-	case "microseconds":
-		return change.RenderMicros
-	case "nanoseconds":
-		return change.RenderNanos
 	}
 	return change.RenderDefault
 }

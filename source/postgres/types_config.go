@@ -49,7 +49,7 @@ func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 			problems = append(problems, config.Problem{Key: "skipped.operations", Message: fmt.Sprintf("%q is not one of none, c, u, d, t", op)})
 		}
 	}
-	if s.Delimiter != "" && s.Delimiter != sanitize(s.Delimiter) {
+	if s.Delimiter != "" && s.Delimiter != source.TopicName(s.Delimiter) {
 		problems = append(problems, config.Problem{Key: "topic.delimiter", Message: fmt.Sprintf("%q has characters that a topic name can't have", s.Delimiter)})
 	}
 	return problems

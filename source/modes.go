@@ -1,0 +1,61 @@
+package source
+
+import (
+	"strings"
+
+	"github.com/tailrace/tailrace/change"
+)
+
+// TopicName returns name with every character that a topic name can't have replaced by an underscore, as Debezium does.
+func TopicName(name string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '.', r == '_', r == '-':
+			return r
+		}
+		return '_'
+	}, name)
+}
+
+// DecimalRender is decimal.handling.mode.
+func DecimalRender(mode string) change.Render {
+	switch mode {
+	case "string":
+		return change.RenderString
+	case "double":
+		return change.RenderDouble
+	}
+	return change.RenderDefault
+}
+
+// TimeRender is time.precision.mode for values of kind k.
+func TimeRender(mode string, k change.Kind) change.Render {
+	switch mode {
+	case "adaptive_time_microseconds":
+		if k == change.Time {
+			return change.RenderMicros
+		}
+	case "connect":
+		return change.RenderConnect
+	case "isostring":
+		return change.RenderISO
+	case "microseconds":
+		return change.RenderMicros
+	case "nanoseconds":
+		return change.RenderNanos
+	}
+	return change.RenderDefault
+}
+
+// BinaryRender is binary.handling.mode.
+func BinaryRender(mode string) change.Render {
+	switch mode {
+	case "hex":
+		return change.RenderHex
+	case "base64":
+		return change.RenderBase64
+	case "base64-url-safe":
+		return change.RenderBase64URL
+	}
+	return change.RenderDefault
+}
