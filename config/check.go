@@ -144,7 +144,7 @@ func (f *File) Check(strict bool, describe func(c Connector) (Description, bool)
 			}
 		}
 	}
-	sortDiagnostics(diags)
+	SortDiagnostics(diags)
 	return diags
 }
 

@@ -61,7 +61,8 @@ func Failed(ds []Diagnostic) bool {
 	return slices.ContainsFunc(ds, func(d Diagnostic) bool { return d.Severity == Error })
 }
 
-func sortDiagnostics(ds []Diagnostic) {
+// SortDiagnostics orders ds by their places in the file; those of one place stay in their order.
+func SortDiagnostics(ds []Diagnostic) {
 	slices.SortStableFunc(ds, func(a, b Diagnostic) int {
 		return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})

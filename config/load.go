@@ -107,7 +107,7 @@ func Parse(path string, text []byte) (*File, []Diagnostic) {
 	l := &loader{file: &File{Path: path, Version: 1}}
 	l.load(text)
 	l.file.defaults = slices.DeleteFunc(l.file.defaults, func(p property) bool { return p.broken })
-	sortDiagnostics(l.diags)
+	SortDiagnostics(l.diags)
 	return l.file, l.diags
 }
 

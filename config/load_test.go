@@ -74,7 +74,7 @@ func TestBadFiles(t *testing.T) {
 		t.Run(strings.TrimSuffix(filepath.Base(path), ".bad.yaml"), func(t *testing.T) {
 			f, diags := Load(path)
 			diags = append(diags, f.Check(false, describeForTest)...)
-			sortDiagnostics(diags)
+			SortDiagnostics(diags)
 			var b strings.Builder
 			for _, d := range diags {
 				d.File = filepath.Base(d.File)

@@ -106,12 +106,7 @@ func load(path string, strict bool, values config.Providers) (*config.File, disk
 	for _, p := range problems {
 		diagnostics = append(diagnostics, file.LocateLog(p, config.Error))
 	}
-	slices.SortStableFunc(diagnostics, func(a, b config.Diagnostic) int {
-		if a.Line != b.Line {
-			return a.Line - b.Line
-		}
-		return a.Column - b.Column
-	})
+	config.SortDiagnostics(diagnostics)
 	return file, log, diagnostics
 }
 
