@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -111,17 +110,11 @@ func mysqlURL(s *Server) string { return "mysql://root@" + s.Addr }
 
 // mysqlReady waits for the server's greeting, which comes when it accepts logins.
 func mysqlReady(ctx context.Context, s *Server) error {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", s.Addr)
+	c, err := dial(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if at, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(at); err != nil {
-			return err
-		}
-	}
 	var head [5]byte
 	if _, err := io.ReadFull(c, head[:]); err != nil {
 		return err

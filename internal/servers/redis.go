@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"net"
 	"os/exec"
 	"slices"
 	"strings"
@@ -51,17 +50,11 @@ func redisCommand(s *Server) []string {
 
 // redisReady sends a PING. A refusal for want of a password is an answer, too.
 func redisReady(ctx context.Context, s *Server) error {
-	var d net.Dialer
-	c, err := d.DialContext(ctx, "tcp", s.Addr)
+	c, err := dial(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if at, ok := ctx.Deadline(); ok {
-		if err := c.SetDeadline(at); err != nil {
-			return err
-		}
-	}
 	if _, err := c.Write([]byte("PING\r\n")); err != nil {
 		return err
 	}
