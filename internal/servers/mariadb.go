@@ -77,6 +77,7 @@ func mysqlSettings(s *Server) map[string]string {
 		"port":                           fmt.Sprint(s.Port),
 		"bind_address":                   "127.0.0.1",
 		"socket":                         filepath.Join(s.Dir, "s.sock"),
+		"tmpdir":                         s.Dir, // a server that starts removes what others have in a shared one
 		"pid_file":                       filepath.Join(s.Dir, "pid"),
 		"server_id":                      "1",
 		"log_bin":                        "binlog",
