@@ -131,7 +131,12 @@ func (a *arena[T]) take(n, slab int) []T {
 func (a *arena[T]) reset(keep int, poison func([]T)) {
 	kept := 0
 	for i, s := range a.slabs {
-		poison(s)
+		switch {
+		case i < a.cur:
+			poison(s)
+		case i == a.cur:
+			poison(s[:a.off])
+		}
 		if kept+len(s) > keep {
 			a.slabs[i] = nil
 		} else {
