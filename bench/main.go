@@ -55,16 +55,21 @@ type options struct {
 	rows   int
 	rounds int
 	logMB  int
+	copied int
 }
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "child" {
 		exit(child(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "copy" {
+		exit(copyAll(os.Args[2]))
+	}
 	var o options
 	flag.IntVar(&o.rows, "rows", 400_000, "changes in a backlog")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each ratio")
 	flag.IntVar(&o.logMB, "log-mb", 1024, "size of the log that B15 recovers, in MB")
+	flag.IntVar(&o.copied, "copied", 5_000_000, "rows that B10 copies")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -91,7 +96,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B12", "B12c", "B15"}
+	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B12", "B12c", "B15"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -124,6 +129,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B2"}, drainSmall},
 		{[]string{"B7"}, drainGiant},
 		{[]string{"B8"}, latency},
+		{[]string{"B10"}, copyRows},
 		{[]string{"B12", "B12c"}, againstBareLoop},
 		{[]string{"B15"}, recovery},
 	}

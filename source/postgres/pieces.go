@@ -1,15 +1,19 @@
 package postgres
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 	"sync"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/snapshot"
@@ -260,6 +264,16 @@ type pool struct {
 	mu        sync.Mutex
 	idle      []*session
 	closed    bool
+}
+
+// chunkBuffer is what a connection that reads chunks takes from the network at once.
+const chunkBuffer = 256 << 10
+
+// buffered makes a connection read so many bytes at once.
+func buffered(c *pgconn.Config, size int) {
+	c.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend {
+		return pgproto3.NewFrontend(bufio.NewReaderSize(r, size), w)
+	}
 }
 
 // do runs f with a connection of the pool.

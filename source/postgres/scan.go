@@ -35,10 +35,10 @@ type scanTable struct {
 }
 
 // signatureQuery describes everything about a table's structure that Scan relies on, as one text. %d is the table's oid.
-// Columns that are generated are part of it, though few servers publish them.
+// Columns that are generated are not published and not part of it.
 const signatureQuery = `
 SELECT c.relreplident::text || (SELECT string_agg(format(' %%s %%s %%s %%s', quote_ident(attname), atttypid, atttypmod, attnotnull), ',' ORDER BY attnum)
-         FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
+         FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '')
        || COALESCE((SELECT string_agg(format(' %%s %%s %%s', indkey, indisprimary, indisreplident), ',' ORDER BY indexrelid)
          FROM pg_index WHERE indrelid = c.oid AND indisunique AND indisvalid), '')
        || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname)
@@ -91,8 +91,7 @@ func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p p
 	}
 	sh := &shape{oid: c.oid, schema: c.schema, name: c.name, identity: c.identity}
 	rows, err := conn.Query(ctx, `SELECT attname::text, atttypid, atttypmod FROM pg_attribute
-		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND (attgenerated = ''
-			OR current_setting('server_version_num')::int >= 180000 AND attname = ANY($2::text[])) ORDER BY attnum`, c.oid, p.columns)
+		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`, c.oid)
 	if err != nil {
 		return nil, err
 	}
@@ -193,7 +192,9 @@ func (s *Source) readChunk(ctx context.Context, st *scanTable, q read, b *change
 		return err
 	})
 	if err == nil && w.cut && w.high == 0 { // the connection was given up in the middle of the rows
-		err = s.scans.do(ctx, func(conn *pgx.Conn) error { return finish(ctx, conn, st, q, w, "") })
+		err = s.scans.do(ctx, func(conn *pgx.Conn) error {
+			return w.end(conn.PgConn().ExecParams(ctx, st.tail(), nil, nil, nil, nil), q)
+		})
 	}
 	if err != nil {
 		return nil, st.judge(err)
@@ -218,55 +219,116 @@ func (st *scanTable) judge(err error) error {
 	return fmt.Errorf("read chunk of %s: %w", name, err)
 }
 
-// settings of a transaction that reads rows. Reads by place rely on the order of places, which only a TID range scan keeps.
-const readSettings = "SET LOCAL enable_seqscan = off; SET LOCAL enable_tidscan = on; SET LOCAL max_parallel_workers_per_gather = 0; " +
-	"SET LOCAL jit = off; "
+// readSettings are those of a transaction that reads rows. Reads by place rely on the order of places, which only a TID range
+// scan keeps.
+const readSettings = "SELECT set_config('enable_seqscan', 'off', true), set_config('enable_tidscan', 'on', true), " +
+	"set_config('max_parallel_workers_per_gather', '0', true), set_config('jit', 'off', true)"
 
 // readUnder reads the snapshot first and the rows under it, then whether the table was rewritten meanwhile (a rewrite
-// hides all rows from an older snapshot), then where the WAL ends: all that the snapshot sees is before that.
+// hides all rows from an older snapshot), then where the WAL ends: all that the snapshot sees is before that. All of it is one
+// round trip.
 func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q read, b *change.Batch, w *window) error {
 	conn := c.PgConn()
-	head, err := conn.Exec(ctx, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "+readSettings+"SELECT pg_current_snapshot();"+
-		fmt.Sprintf(signatureQuery, st.relation.shape.oid)+"; SELECT "+insertEnd).ReadAll()
-	if err != nil {
+	batch := &pgconn.Batch{}
+	for _, sql := range []string{"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY", readSettings,
+		"SELECT pg_current_snapshot()::text || ' ' || " + insertEnd,
+		fmt.Sprintf(signatureQuery, st.relation.shape.oid)} {
+		batch.ExecParams(sql, nil, nil, nil, nil)
+	}
+	batch.ExecParams(q.sql, q.params, nil, nil, nil)
+	batch.ExecParams(st.tail(), nil, nil, nil, nil)
+	batch.ExecParams("COMMIT", nil, nil, nil, nil)
+	results := conn.ExecBatch(ctx, batch)
+	err := s.readResults(results, conn, st, q, b, w)
+	if conn.IsClosed() {
 		return err
 	}
-	low, err := pglogrepl.ParseLSN(field(head, 7))
-	if err != nil {
-		return err
-	}
-	w.low = uint64(low)
-	if w.view, err = parseView(field(head, 5)); err != nil {
-		return err
-	}
-	if field(head, 6) != st.signature {
-		return snapshot.ErrChanged
-	}
-	if err := s.readRows(ctx, conn, st.relation, q, b, w); err != nil || conn.IsClosed() {
-		return err
-	}
-	return finish(ctx, c, st, q, w, "COMMIT")
+	return errors.Join(err, results.Close())
 }
 
-// finish checks that the table's file is the one that was read, and notes where the WAL ends.
-func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, end string) error {
-	tail, err := c.PgConn().Exec(ctx, fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %[1]d;
-		SELECT `+insertEnd+`; SELECT current_setting('wal_block_size'); SELECT COALESCE(pg_relation_filenode(%[1]d::oid::regclass), 0); %[2]s`,
-		st.relation.shape.oid, end)).ReadAll()
-	if err != nil {
+// readResults reads the results of readUnder's batch.
+func (s *Source) readResults(results *pgconn.MultiResultReader, conn *pgconn.PgConn, st *scanTable, q read, b *change.Batch, w *window) error {
+	refuse := func(err error) error {
+		if closed := results.Close(); closed != nil { // it says why there is no result
+			return closed
+		}
 		return err
 	}
-	if field(tail, 0) != "t" {
+	view, low, _ := strings.Cut(value(results, 3), " ")
+	var err error
+	if w.view, err = parseView(view); err != nil {
+		return refuse(err)
+	}
+	at, err := pglogrepl.ParseLSN(low)
+	if err != nil {
+		return refuse(err)
+	}
+	w.low = uint64(at)
+	if value(results, 1) != st.signature {
+		return refuse(snapshot.ErrChanged)
+	}
+	if !results.NextResult() {
+		return results.Close()
+	}
+	if err := s.readRows(results.ResultReader(), conn, st.relation, q, b, w); err != nil || conn.IsClosed() {
+		return err
+	}
+	if !results.NextResult() {
+		return results.Close()
+	}
+	return w.end(results.ResultReader(), q)
+}
+
+// value skips to the n-th next result and returns the first column of its first row, "" if there is none.
+func value(results *pgconn.MultiResultReader, n int) (text string) {
+	for range n {
+		if !results.NextResult() {
+			return ""
+		}
+		text = ""
+		r := results.ResultReader()
+		if r.NextRow() {
+			text = string(r.Values()[0])
+		}
+		if _, err := r.Close(); err != nil {
+			return "" // the batch's Close tells
+		}
+	}
+	return text
+}
+
+// insertEnd is where the WAL ends, also what is not written to its file yet: with asynchronous commits a snapshot sees
+// transactions that are not. On a standby it is what was replayed.
+const insertEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
+
+// tail is the query for what must be known after the rows were read.
+func (st *scanTable) tail() string {
+	return fmt.Sprintf(`SELECT relfilenode = COALESCE(pg_relation_filenode(oid), 0), %s, current_setting('wal_block_size'),
+		COALESCE(pg_relation_filenode(oid), 0) FROM pg_class WHERE oid = %d`, insertEnd, st.relation.shape.oid)
+}
+
+// end checks that the table's file is the one that was read, and notes where the WAL ends.
+func (w *window) end(r *pgconn.ResultReader, q read) error {
+	var values []string
+	if r.NextRow() {
+		for _, v := range r.Values() {
+			values = append(values, string(v))
+		}
+	}
+	if _, err := r.Close(); err != nil {
+		return err
+	}
+	if len(values) != 4 || values[0] != "t" {
 		return snapshot.ErrChanged
 	}
-	if q.places && field(tail, 3) != strconv.FormatUint(uint64(q.file), 10) {
+	if q.places && values[3] != strconv.FormatUint(uint64(q.file), 10) {
 		return snapshot.ErrCursor
 	}
-	high, err := pglogrepl.ParseLSN(field(tail, 1))
+	high, err := pglogrepl.ParseLSN(values[1])
 	if err != nil {
 		return err
 	}
-	block, err := strconv.ParseUint(field(tail, 2), 10, 32)
+	block, err := strconv.ParseUint(values[2], 10, 32)
 	if err != nil {
 		return err
 	}
@@ -274,10 +336,10 @@ func finish(ctx context.Context, c *pgx.Conn, st *scanTable, q read, w *window, 
 	return nil
 }
 
-// readRows runs a read of the relation's columns and adds its rows as events to b, until b holds snapshot.ChunkBytes if the
-// read may end early: then the connection is given up, for the server would send the rest.
-func (s *Source) readRows(ctx context.Context, conn *pgconn.PgConn, r *relation, q read, b *change.Batch, w *window) error {
-	rows := s.rows(r, conn.ExecParams(ctx, q.sql, q.params, nil, nil, nil), q.places)
+// readRows reads the rows of a read as events into b, until b holds snapshot.ChunkBytes if the read may end early: then the
+// connection is given up, for the server would send the rest.
+func (s *Source) readRows(result *pgconn.ResultReader, conn *pgconn.PgConn, r *relation, q read, b *change.Batch, w *window) error {
+	rows := s.rows(r, result, q.places)
 	rows.lsn = w.low
 	full := false
 	for !full && rows.next(b) {

@@ -179,7 +179,7 @@ func (s *Source) beginReading(ctx context.Context, r *reading, sql string) error
 	if field(head, 3) != r.st.signature {
 		return snapshot.ErrChanged
 	}
-	if err := finish(ctx, r.conn, r.st, read{}, &r.window, ""); err != nil {
+	if err := r.window.end(conn.ExecParams(ctx, r.st.tail(), nil, nil, nil, nil), read{}); err != nil {
 		return err
 	}
 	long, cancel := context.WithCancel(context.WithoutCancel(ctx))

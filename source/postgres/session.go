@@ -118,6 +118,7 @@ func connectTo(ctx context.Context, s *settings, connector string, plain bool, h
 	if plain {
 		delete(c.RuntimeParams, "search_path")
 	}
+	buffered(&c.Config, chunkBuffer)
 	conn, err := pgx.ConnectConfig(ctx, c)
 	if err != nil {
 		return nil, explain(s, err)
