@@ -207,7 +207,7 @@ func (l *lab) readOnly() {
 		l.Fatal(err)
 	}
 	ours := regexp.MustCompile(`^\[tailrace pg/` + l.name + `\] LOG:  (?:statement: |execute [^:]*: |received replication command: )(.*)`)
-	allowed := regexp.MustCompile(`^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL |SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
+	allowed := regexp.MustCompile(`^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
 	literals, writes := regexp.MustCompile(`'[^']*'`), regexp.MustCompile(`(?i)\b(LOCK|INSERT|UPDATE|DELETE|TRUNCATE|SHARE)\b`)
 	n := 0
 	for line := range strings.SplitSeq(string(text), "\n") {

@@ -35,10 +35,10 @@ type scanTable struct {
 }
 
 // signatureQuery describes everything about a table's structure that Scan relies on, as one text. %d is the table's oid.
-// Columns that are generated are not published and not part of it.
+// Columns that are generated are part of it, though few servers publish them.
 const signatureQuery = `
 SELECT c.relreplident::text || (SELECT string_agg(format(' %%s %%s %%s %%s', quote_ident(attname), atttypid, atttypmod, attnotnull), ',' ORDER BY attnum)
-         FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped AND attgenerated = '')
+         FROM pg_attribute WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
        || COALESCE((SELECT string_agg(format(' %%s %%s %%s', indkey, indisprimary, indisreplident), ',' ORDER BY indexrelid)
          FROM pg_index WHERE indrelid = c.oid AND indisunique AND indisvalid), '')
        || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname)
@@ -91,7 +91,8 @@ func (s *Source) scanTable(ctx context.Context, conn *pgx.Conn, c candidate, p p
 	}
 	sh := &shape{oid: c.oid, schema: c.schema, name: c.name, identity: c.identity}
 	rows, err := conn.Query(ctx, `SELECT attname::text, atttypid, atttypmod FROM pg_attribute
-		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND attgenerated = '' ORDER BY attnum`, c.oid)
+		WHERE attrelid = $1 AND attnum > 0 AND NOT attisdropped AND (attgenerated = ''
+			OR current_setting('server_version_num')::int >= 180000 AND attname = ANY($2::text[])) ORDER BY attnum`, c.oid, p.columns)
 	if err != nil {
 		return nil, err
 	}
@@ -296,10 +297,6 @@ func value(results *pgconn.MultiResultReader, n int) (text string) {
 	}
 	return text
 }
-
-// insertEnd is where the WAL ends, also what is not written to its file yet: with asynchronous commits a snapshot sees
-// transactions that are not. On a standby it is what was replayed.
-const insertEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
 
 // tail is the query for what must be known after the rows were read.
 func (st *scanTable) tail() string {

@@ -38,7 +38,8 @@ type slotState struct {
 // walEnd is where the server's WAL ends: on a standby, what it has replayed.
 const walEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END"
 
-// insertEnd is where the next record of the server's WAL begins: on a standby, what it has replayed.
+// insertEnd is where the next record of the server's WAL begins, also where the last ones are not written to its file yet: with
+// asynchronous commits a snapshot sees transactions that are not. On a standby, it is what was replayed.
 const insertEnd = "CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_insert_lsn() END"
 
 // readSlot reads the slot's state. A slot that doesn't exist is no error.
