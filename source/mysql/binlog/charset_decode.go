@@ -50,8 +50,8 @@ func newCharset(name string) *charset {
 	return nil
 }
 
-// charsetWidth returns the bytes of a charset's longest character.
-func charsetWidth(name string) int {
+// CharsetWidth returns the bytes of the longest character of a charset, 1 for one that is unknown.
+func CharsetWidth(name string) int {
 	switch name {
 	case "utf8mb4", "utf16", "utf16le", "utf32", "gb18030":
 		return 4

@@ -498,11 +498,11 @@ func (m *TableMap) declareString(t ColumnType, meta int, c *Column) {
 	}
 	switch t {
 	case ColumnString:
-		c.Base, c.Length = name("char", "binary"), meta/charsetWidth(c.Charset)
+		c.Base, c.Length = name("char", "binary"), meta/CharsetWidth(c.Charset)
 	case ColumnVarchar, ColumnVarString:
-		c.Base, c.Length = name("varchar", "varbinary"), meta/charsetWidth(c.Charset)
+		c.Base, c.Length = name("varchar", "varbinary"), meta/CharsetWidth(c.Charset)
 	case ColumnVarcharCompressed:
-		c.Base, c.Length = name("varchar", "varbinary"), (meta-1)/charsetWidth(c.Charset)
+		c.Base, c.Length = name("varchar", "varbinary"), (meta-1)/CharsetWidth(c.Charset)
 	default:
 		c.Base = [...]string{"", "tiny", "", "medium", "long"}[min(meta, 4)] + name("text", "blob")
 	}
