@@ -32,7 +32,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut|handoff [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|powercut|handoff|ddl [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -76,6 +76,19 @@ func run(ctx context.Context, args []string) error {
 		}
 		fmt.Printf("runs=%d violations=%d\n", *n, violations)
 		if violations > 0 {
+			return errors.New("the promises were broken")
+		}
+		return nil
+	case "ddl":
+		v, err := ddlCampaign(ctx, *n, *seed)
+		if err != nil {
+			return err
+		}
+		for _, w := range v.wrong {
+			fmt.Println(w)
+		}
+		fmt.Println(v)
+		if len(v.wrong) > 0 {
 			return errors.New("the promises were broken")
 		}
 		return nil

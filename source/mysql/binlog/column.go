@@ -249,9 +249,13 @@ func (c *Column) apply(args []string) bool {
 			c.Length = n[0]
 		}
 	case "text", "blob": // TEXT(100) is the smallest sort of text that has room for it, which is what the server shows
-		if len(args) > 0 {
-			c.Base = blobFor(n[0], c.Base)
+		if len(args) == 0 {
+			break
 		}
+		if c.Base == "text" {
+			n[0] *= CharsetWidth(c.Charset)
+		}
+		c.Base = blobFor(n[0], c.Base)
 	default:
 		if len(args) > 0 {
 			c.Length = n[0]

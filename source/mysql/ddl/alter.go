@@ -86,6 +86,7 @@ type alteration struct {
 	key       []string // ADD PRIMARY KEY
 	noKey     bool     // DROP PRIMARY KEY
 	charset   string   // default for columns that name none
+	named     bool     // charset is that of an option
 	converted string   // CONVERT TO CHARACTER SET
 }
 
@@ -102,7 +103,8 @@ func (a *alteration) result() (*Table, bool) {
 		low := strings.ToLower(c.Name)
 		old := c.Name
 		if a.dropped[low] {
-			key = slices.DeleteFunc(key, func(k string) bool { return strings.EqualFold(k, old) })
+			again := slices.ContainsFunc(a.placed, func(d definition) bool { return d.added && strings.EqualFold(d.name, old) })
+			key = slices.DeleteFunc(key, func(k string) bool { return strings.EqualFold(k, old) && !again })
 			continue
 		}
 		if to, ok := a.renamed[low]; ok {
@@ -146,8 +148,9 @@ func (a *alteration) result() (*Table, bool) {
 	if a.key != nil {
 		key = a.key
 	}
-	if a.converted != "" {
-		t.convert(a.converted)
+	// What a conversion does to columns of the same statement, and a default charset beside it, is left to the server.
+	if a.converted != "" && (len(a.changed)+len(a.placed) > 0 || a.named || !t.convert(a.converted)) {
+		return nil, false
 	}
 	return t, t.setKey(key)
 }
@@ -229,6 +232,7 @@ func (a *alteration) addColumn(d definition, may bool) {
 	if may && a.table.find(d.name) >= 0 {
 		return
 	}
+	d.added = true
 	a.placed = append(a.placed, d)
 	if d.key {
 		a.key = []string{d.name}
@@ -328,6 +332,7 @@ func (a *alteration) option() {
 	case p.take("character", "set"), p.take("charset"), p.take("char", "set"):
 		p.takeAny("=")
 		a.charset = p.charset()
+		a.named = true
 		a.must(a.charset != "default")
 		a.more()
 		return
@@ -336,6 +341,7 @@ func (a *alteration) option() {
 		if c := charsetOf(p.next().text); c != "" {
 			a.charset = c
 		}
+		a.named = true
 		a.more()
 		return
 	case p.is("order", "partition", "remove", "reorganize", "coalesce", "truncate", "analyze", "check", "optimize", "rebuild", "repair", "exchange",

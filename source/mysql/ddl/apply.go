@@ -67,10 +67,32 @@ func (s *Schemas) Tables() []Name {
 	return names
 }
 
-// Apply follows a statement, which is in UTF-8. database is the session's default one. Statements that change no structure
-// have no effect.
-func (s *Schemas) Apply(statement, database string, d Dialect) Effect {
-	p := &parser{tokens: scan(statement, &d), database: database, dialect: &d}
+// A Statement is what a QUERY event has.
+type Statement struct {
+	Text     string // in UTF-8
+	Database string // the session's default one
+	// Failed says that the event has an error code: the statement did a part of its work before it failed, as a CREATE OR
+	// REPLACE that dropped the old table.
+	Failed bool
+}
+
+// Apply follows a statement. Statements that change no structure have no effect.
+func (s *Schemas) Apply(st Statement, d Dialect) Effect {
+	e := s.apply(st, d)
+	if !st.Failed {
+		return e
+	}
+	var failed Effect
+	for _, names := range [][]Name{e.Changed, e.Dropped, e.Unknown} {
+		for _, n := range names {
+			s.unknown(&failed, n)
+		}
+	}
+	return failed
+}
+
+func (s *Schemas) apply(st Statement, d Dialect) Effect {
+	p := &parser{tokens: scan(st.Text, &d), database: st.Database, dialect: &d}
 	if p.take("set", "statement") { // MariaDB: SET STATEMENT variables FOR statement
 		for !p.end() && !p.take("for") {
 			if !p.group() {
@@ -110,12 +132,15 @@ func (s *Schemas) changed(e *Effect, t *Table) {
 }
 
 func (s *Schemas) create(p *parser, e *Effect) {
-	p.take("or", "replace")
+	replace := p.take("or", "replace")
 	switch {
 	case p.is("temporary"):
 		return
 	case p.takeAny("database", "schema"):
 		existing := p.ifNotExists()
+		if replace {
+			s.dropDatabase(p.peek().text, e)
+		}
 		s.database(p, !existing)
 	case p.take("table"):
 		s.createTable(p, e)
@@ -269,14 +294,7 @@ func (s *Schemas) drop(p *parser, e *Effect) {
 		if p.failed {
 			return
 		}
-		e.DroppedDatabases = append(e.DroppedDatabases, name)
-		delete(s.databases, name)
-		for _, n := range s.Tables() {
-			if n.Database == name {
-				s.gone(n)
-				e.Dropped = append(e.Dropped, n)
-			}
-		}
+		s.dropDatabase(name, e)
 	case p.takeAny("table", "tables", "sequence"):
 		p.ifExists()
 		for !p.failed {
@@ -289,6 +307,22 @@ func (s *Schemas) drop(p *parser, e *Effect) {
 			if !p.take(",") {
 				return
 			}
+		}
+	}
+}
+
+func (s *Schemas) dropDatabase(name string, e *Effect) {
+	e.DroppedDatabases = append(e.DroppedDatabases, name)
+	delete(s.databases, name)
+	for n := range s.doubt {
+		if n.Database == name {
+			delete(s.doubt, n)
+		}
+	}
+	for _, n := range s.Tables() {
+		if n.Database == name {
+			s.gone(n)
+			e.Dropped = append(e.Dropped, n)
 		}
 	}
 }
@@ -315,6 +349,13 @@ func (s *Schemas) rename(p *parser, e *Effect) {
 }
 
 func (s *Schemas) move(e *Effect, from, to Name) {
+	if s.tables[to] != nil || s.doubt[to] {
+		// The name was taken: what is held is not what was there.
+		s.unknown(e, from)
+		s.unknown(e, to)
+		e.Changed = slices.DeleteFunc(e.Changed, func(n Name) bool { return n == from })
+		return
+	}
 	t := s.tables[from]
 	s.gone(from)
 	e.Changed = slices.DeleteFunc(e.Changed, func(n Name) bool { return n == from })

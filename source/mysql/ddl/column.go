@@ -3,6 +3,7 @@ package ddl
 import (
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/tailrace/tailrace/source/mysql/binlog"
 )
@@ -16,6 +17,8 @@ type definition struct {
 	notNull   bool
 	key       bool // PRIMARY KEY
 	invisible bool
+	generated bool
+	added     bool // by ALTER TABLE ADD
 	at        place
 }
 
@@ -42,7 +45,7 @@ func (p *parser) columnType(d *definition) {
 		for !p.end() && !p.take(")") {
 			switch t := p.next(); t.kind {
 			case stringToken:
-				b.WriteString("'" + strings.ReplaceAll(strings.TrimRight(t.text, " "), "'", "''") + "'")
+				b.WriteString("'" + strings.ReplaceAll(t.text, "'", "''") + "'")
 			default:
 				b.WriteString(t.text)
 			}
@@ -93,11 +96,16 @@ func (p *parser) attribute(d *definition) {
 	case p.take("generated", "always", "as", "row"), p.take("as", "row"):
 		p.takeAny("start", "end")
 		d.notNull = true
-	case p.take("generated", "always", "as"), p.take("as"), p.take("check"):
+	case p.take("generated", "always", "as"), p.take("as"):
+		d.generated = true
 		if !p.group() {
 			p.failed = true
 		}
 	case p.take("with", "system", "versioning"), p.take("without", "system", "versioning"):
+	case p.take("check"):
+		if !p.group() {
+			p.failed = true
+		}
 	case p.take("references"):
 		p.skip()
 	case p.take("comment"), p.take("column_format"), p.take("storage"), p.take("srid"), p.take("ref_system_id"), p.take("engine_attribute"),
@@ -162,7 +170,7 @@ func charsetOf(collation string) string {
 func (d *definition) column(t *Table, dialect *Dialect) (binlog.Column, bool) {
 	nullable := !d.notNull && !d.key
 	base := strings.ToLower(d.typ)
-	if dialect.ImplicitTimestamps && strings.HasPrefix(base, "timestamp") && !d.null {
+	if dialect.ImplicitTimestamps && strings.HasPrefix(base, "timestamp") && !d.null && !d.generated {
 		nullable = false
 	}
 	charset := d.charset
@@ -196,7 +204,12 @@ func settleCharset(c *binlog.Column) bool {
 			c.Base = binary[c.Base]
 		}
 	case "enum", "set":
-		return c.Charset != ""
+		for i := range c.Labels {
+			if c.Charset != "binary" {
+				c.Labels[i] = strings.TrimRight(c.Labels[i], " ")
+			}
+		}
+		return c.Charset != "" && !slices.ContainsFunc(c.Labels, func(label string) bool { return !certain(c.Charset, label) })
 	case "binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob":
 		c.Charset = "binary"
 	default:
@@ -205,8 +218,20 @@ func settleCharset(c *binlog.Column) bool {
 	return true
 }
 
+// certain reports whether the charset surely has all characters of a label: the server writes ? for those that it has not.
+func certain(charset, label string) bool {
+	highest := unicode.MaxASCII
+	switch charset {
+	case "utf8mb4", "utf16", "utf16le", "utf32":
+		highest = unicode.MaxRune
+	case "utf8mb3", "ucs2":
+		highest = 0xFFFF
+	}
+	return !strings.ContainsFunc(label, func(r rune) bool { return r > highest })
+}
+
 // convert is CONVERT TO CHARACTER SET: all texts get the charset, and types that have room for their longest value.
-func (t *Table) convert(charset string) {
+func (t *Table) convert(charset string) bool {
 	t.Charset = charset
 	for i := range t.Columns {
 		c := &t.Columns[i]
@@ -218,11 +243,19 @@ func (t *Table) convert(charset string) {
 				c.Base = sizes[n+1]
 			}
 			c.Charset = charset
-		case "char", "varchar", "longtext", "enum", "set":
+		case "enum", "set":
+			if strings.HasPrefix(c.Charset, "ucs2") || strings.HasPrefix(c.Charset, "utf16") || c.Charset == "utf32" {
+				return false // MariaDB takes the labels' bytes for characters
+			}
+			c.Labels, c.Charset = slices.Clone(c.Labels), charset
+		case "char", "varchar", "longtext":
 			c.Charset = charset
 		default:
 			continue
 		}
-		settleCharset(c)
+		if !settleCharset(c) {
+			return false
+		}
 	}
+	return true
 }

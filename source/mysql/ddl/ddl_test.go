@@ -84,7 +84,7 @@ func TestApply_case61(t *testing.T) {
 		s.SetDatabase("d", "utf8mb4")
 		var e Effect
 		for statement := range strings.SplitSeq(tt.statements, ";;") {
-			e = s.Apply(statement, "d", Dialect{Version: 80015, Charset: "utf8mb4"})
+			e = s.Apply(Statement{Text: statement, Database: "d"}, Dialect{Version: 80015, Charset: "utf8mb4"})
 		}
 		if got := shape(s.Table(Name{"d", "t"})); got != tt.want {
 			t.Errorf("%s\ngot  %s\nwant %s", tt.statements, got, tt.want)
@@ -92,6 +92,20 @@ func TestApply_case61(t *testing.T) {
 		if got := effectText(e); got != tt.effect {
 			t.Errorf("%s\neffect %q, want %q", tt.statements, got, tt.effect)
 		}
+	}
+}
+
+// A statement that failed half-way leaves nothing behind that may be wrong.
+func TestFailedStatement_case61(t *testing.T) {
+	s := &Schemas{}
+	s.SetDatabase("d", "utf8mb4")
+	s.Apply(Statement{Text: "create table t (a int)", Database: "d"}, Dialect{})
+	e := s.Apply(Statement{Text: "create or replace table t (a int, b int, primary key (c))", Database: "d", Failed: true}, Dialect{})
+	if got := effectText(e); got != "unknown d.t" || s.Table(Name{"d", "t"}) != nil {
+		t.Errorf("%s, %s", got, shape(s.Table(Name{"d", "t"})))
+	}
+	if e := s.Apply(Statement{Text: "create table if not exists t (a int)", Database: "d"}, Dialect{}); effectText(e) != "unknown d.t" {
+		t.Errorf("a table that may be there: %s", effectText(e))
 	}
 }
 
@@ -125,8 +139,8 @@ func FuzzApply(f *testing.F) {
 	f.Fuzz(func(t *testing.T, statement string, maria bool) {
 		s := &Schemas{}
 		s.SetDatabase("d", "utf8mb4")
-		s.Apply("create table t (a int primary key, b varchar(3), c text)", "d", Dialect{})
-		s.Apply(statement, "d", Dialect{MariaDB: maria, Version: 101119, Charset: "latin1"})
+		s.Apply(Statement{Text: "create table t (a int primary key, b varchar(3), c text)", Database: "d"}, Dialect{})
+		s.Apply(Statement{Text: statement, Database: "d"}, Dialect{MariaDB: maria, Version: 101119, Charset: "latin1"})
 		for _, n := range s.Tables() {
 			table := s.Table(n)
 			for _, k := range table.Key {
