@@ -6,8 +6,10 @@ import (
 )
 
 const (
-	slabSize    = 256 << 10 // bytes of one byte slab
-	valueSlab   = 8 << 10   // values of one value slab
+	slabSize    = 256 << 10 // bytes of the largest byte slabs
+	valueSlab   = 8 << 10   // values of the largest value slabs
+	slabGrowth  = 4         // how many times as large as the one before it a slab is, up to those bounds
+	firstSlab   = 64        // the share of the largest slab that the first one is: a batch of few rows costs little memory
 	maxRetained = 8 << 20   // bytes of slabs that Reset keeps for reuse
 	valueBytes  = int(unsafe.Sizeof(Value{}))
 )
@@ -104,7 +106,8 @@ func (b *Batch) Reset() {
 	b.values.reset(maxRetained/valueBytes, poisonValues)
 }
 
-// arena hands out slices of slabs that never move. used counts what was handed out since the last reset.
+// arena hands out slices of slabs that never move: a small one first, then larger ones. used counts what was handed out since the
+// last reset.
 type arena[T any] struct {
 	slabs [][]T
 	cur   int // index of the slab that take cuts from
@@ -112,7 +115,7 @@ type arena[T any] struct {
 	used  int
 }
 
-func (a *arena[T]) take(n, slab int) []T {
+func (a *arena[T]) take(n, most int) []T {
 	a.used += n
 	for a.cur < len(a.slabs) {
 		if s := a.slabs[a.cur]; len(s)-a.off >= n {
@@ -123,7 +126,11 @@ func (a *arena[T]) take(n, slab int) []T {
 		a.cur++
 		a.off = 0
 	}
-	a.slabs = append(a.slabs, make([]T, max(n, slab)))
+	size := most / firstSlab
+	if last := len(a.slabs) - 1; last >= 0 {
+		size = min(most, slabGrowth*len(a.slabs[last]))
+	}
+	a.slabs = append(a.slabs, make([]T, max(n, size)))
 	a.off = n
 	return a.slabs[a.cur][:n:n]
 }

@@ -64,7 +64,7 @@ func TestBatchReset(t *testing.T) {
 	if len(b.Events) != 0 || b.Origin != "" || b.Resume != nil || b.Size() != 0 {
 		t.Errorf("after Reset: %+v", b)
 	}
-	if len(b.bytes.slabs) != 1 || len(b.bytes.slabs[0]) != slabSize {
+	if len(b.bytes.slabs) != 1 || len(b.bytes.slabs[0]) != slabSize/firstSlab {
 		t.Error("Reset should keep the small slab and give the huge one back")
 	}
 	if e := b.Add(); !reflect.DeepEqual(*e, Event{}) {
@@ -72,6 +72,21 @@ func TestBatchReset(t *testing.T) {
 	}
 	if r := b.Row(3); r[0].Kind != Absent {
 		t.Error("a new row has old values")
+	}
+}
+
+// A batch of one row takes little memory, a large one few slabs.
+func TestBatchGrows(t *testing.T) {
+	var b Batch
+	var sizes []int
+	for n := 0; n < 4*slabSize; n += 100 {
+		b.Bytes(100)
+		if k := len(b.bytes.slabs); k > len(sizes) {
+			sizes = append(sizes, len(b.bytes.slabs[k-1]))
+		}
+	}
+	if want := []int{4 << 10, 16 << 10, 64 << 10, slabSize, slabSize, slabSize, slabSize}; !reflect.DeepEqual(sizes, want) {
+		t.Errorf("slabs of %d bytes, want %d", sizes, want)
 	}
 }
 
