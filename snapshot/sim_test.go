@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"strconv"
 	"testing"
 	"testing/synctest"
 
@@ -132,9 +134,6 @@ func live(db *sim.DB, src source.Source, h *sim.History, durable *change.Positio
 // seeds runs a scenario for n seeds from first on, each in a bubble of its own.
 func seeds(t *testing.T, first, n int, sc scenario) {
 	t.Helper()
-	if testing.Short() {
-		n = max(1, n/10)
-	}
 	var sum outcome
 	for seed := first; seed < first+n; seed++ {
 		synctest.Test(t, func(t *testing.T) {
@@ -154,19 +153,56 @@ func seeds(t *testing.T, first, n int, sc scenario) {
 	t.Logf("%d worlds: %d events, %d of them copied, %d chunks, %d crashes", n, sum.events, sum.copied, sum.scans, sum.crashes)
 }
 
+// scenarios is what TestWeave runs: each from a seed of its own on, and its share of a thousand worlds.
+func scenarios() []struct {
+	name         string
+	first, share int
+	scenario
+} {
+	return []struct {
+		name         string
+		first, share int
+		scenario
+	}{
+		{"case31_one_legal_history", 1, 150, scenario{}},
+		{"case32_crashes", 10000, 150, scenario{crashes: -1}},
+		{"case34_newest_wins", 60000, 100, scenario{crashes: -1, rows: 2, steps: 80}},
+		{"case104_unchanged_columns", 70000, 100, scenario{rows: 3, steps: 60, chunk: 3}},
+		{"case31_heap", 80000, 100, scenario{heap: true}},
+		{"case32_heap_crashes", 90000, 100, scenario{heap: true, crashes: -1}},
+		{"case104_heap", 100000, 100, scenario{heap: true, rows: 4, steps: 120, crashes: -1}},
+		{"heap_keyless", 110000, 40, scenario{heap: true, keyless: true, crashes: -1}},
+		{"keyless", 20000, 60, scenario{keyless: true}},
+		{"keyless_crashes", 30000, 60, scenario{keyless: true, crashes: -1}},
+		{"batch_1", 40000, 20, scenario{crashes: -1, batch: 1}},
+		{"batch_10000", 50000, 20, scenario{crashes: -1, batch: 10000, chunk: 10000}},
+	}
+}
+
+// TestWeave runs worlds: as many as TAILRACE_WORLDS says and from seed TAILRACE_SEED on where scripts/campaign weave sets them,
+// else a thousand, and with -short two hundred.
 func TestWeave(t *testing.T) {
-	t.Run("case31_one_legal_history", func(t *testing.T) { seeds(t, 1, 800, scenario{}) })
-	t.Run("case32_crashes", func(t *testing.T) { seeds(t, 10000, 800, scenario{crashes: -1}) })
-	t.Run("case34_newest_wins", func(t *testing.T) { seeds(t, 60000, 500, scenario{crashes: -1, rows: 2, steps: 80}) })
-	t.Run("case104_unchanged_columns", func(t *testing.T) { seeds(t, 70000, 500, scenario{rows: 3, steps: 60, chunk: 3}) })
-	t.Run("case31_heap", func(t *testing.T) { seeds(t, 80000, 500, scenario{heap: true}) })
-	t.Run("case32_heap_crashes", func(t *testing.T) { seeds(t, 90000, 500, scenario{heap: true, crashes: -1}) })
-	t.Run("case104_heap", func(t *testing.T) { seeds(t, 100000, 500, scenario{heap: true, rows: 4, steps: 120, crashes: -1}) })
-	t.Run("heap_keyless", func(t *testing.T) { seeds(t, 110000, 200, scenario{heap: true, keyless: true, crashes: -1}) })
-	t.Run("keyless", func(t *testing.T) { seeds(t, 20000, 300, scenario{keyless: true}) })
-	t.Run("keyless_crashes", func(t *testing.T) { seeds(t, 30000, 300, scenario{keyless: true, crashes: -1}) })
-	t.Run("batch_1", func(t *testing.T) { seeds(t, 40000, 100, scenario{crashes: -1, batch: 1}) })
-	t.Run("batch_10000", func(t *testing.T) { seeds(t, 50000, 100, scenario{crashes: -1, batch: 10000, chunk: 10000}) })
+	worlds, seed := 1000, 0
+	if testing.Short() {
+		worlds = 200
+	}
+	for name, n := range map[string]*int{"TAILRACE_WORLDS": &worlds, "TAILRACE_SEED": &seed} {
+		if text := os.Getenv(name); text != "" {
+			var err error
+			if *n, err = strconv.Atoi(text); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+		}
+	}
+	total := 0
+	for _, s := range scenarios() {
+		n := max(1, worlds*s.share/1000)
+		total += n
+		t.Run(s.name, func(t *testing.T) { seeds(t, seed+s.first, n, s.scenario) })
+	}
+	if !t.Failed() {
+		t.Logf("worlds=%d violations=0", total)
+	}
 }
 
 // TestCrashEverywhere kills the connector at each Read of a run in turn, once before and once after its batch is
@@ -175,7 +211,7 @@ func TestWeave(t *testing.T) {
 func TestCrashEverywhere(t *testing.T) {
 	t.Run("case33_every_read", func(t *testing.T) {
 		runs := 0
-		for seed := uint64(1); seed <= 12; seed++ {
+		for seed := uint64(1); seed <= 6; seed++ {
 			for die, over := -1, false; !over; die++ {
 				for _, lost := range []bool{true, false} {
 					synctest.Test(t, func(t *testing.T) {

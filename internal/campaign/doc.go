@@ -7,6 +7,7 @@
 //
 //	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
+//	weave -n 5000 -seed 1     simulated databases that are written to while they are copied, and connectors that die, see snapshot
 //	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way
 //	ddl -n 10000 -seed 1      random DDL statements on a MariaDB, followed by package source/mysql/ddl
 //

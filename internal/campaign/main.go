@@ -32,7 +32,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut|handoff|ddl [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|ddl [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -65,6 +65,8 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	case "powercut":
 		return powercut(ctx, *n, *seed)
+	case "weave":
+		return weave(ctx, *n, *seed)
 	case "handoff":
 		server, err := databases(*db)
 		if err != nil {
@@ -98,15 +100,26 @@ func run(ctx context.Context, args []string) error {
 
 // powercut runs the power cuts that are a test of topic/disk, n of them from seed on, and prints that test's own count.
 func powercut(ctx context.Context, n int, seed uint64) error {
-	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=24h", "-v", "-run=^TestPowerCuts$", "./topic/disk")
-	cmd.Env = append(os.Environ(), fmt.Sprintf("TAILRACE_POWERCUTS=%d", n), fmt.Sprintf("TAILRACE_SEED=%d", seed))
+	return counted(ctx, "TestPowerCuts", "./topic/disk", "cuts", fmt.Sprintf("TAILRACE_POWERCUTS=%d", n), fmt.Sprintf("TAILRACE_SEED=%d", seed))
+}
+
+// weave runs the simulated databases that are a test of snapshot, n of them with seeds from seed on, and prints that test's own
+// count.
+func weave(ctx context.Context, n int, seed uint64) error {
+	return counted(ctx, "TestWeave", "./snapshot", "worlds", fmt.Sprintf("TAILRACE_WORLDS=%d", n), fmt.Sprintf("TAILRACE_SEED=%d", seed))
+}
+
+// counted runs a test that takes its size from the environment, and prints its count of what it made.
+func counted(ctx context.Context, test, pkg, what string, env ...string) error {
+	cmd := exec.CommandContext(ctx, "go", "test", "-count=1", "-timeout=24h", "-v", "-run=^"+test+"$", pkg)
+	cmd.Env = append(os.Environ(), env...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("power cuts: %w\n%s", err, out)
+		return fmt.Errorf("%s: %w\n%s", test, err, out)
 	}
-	count := regexp.MustCompile(`cuts=[0-9]+ violations=0`).Find(out)
+	count := regexp.MustCompile(what + `=[0-9]+ violations=0`).Find(out)
 	if count == nil {
-		return fmt.Errorf("power cuts: the test does not say how many it made:\n%s", out)
+		return fmt.Errorf("%s does not say how many it made:\n%s", test, out)
 	}
 	fmt.Printf("%s\n", count)
 	return nil
