@@ -304,7 +304,8 @@ func TestCase67CutConnections(t *testing.T) {
 	})
 }
 
-// TestCase74ServerID: a second connector with the same number takes another one, and both stay connected.
+// TestCase74ServerID: two connectors with the same number stay connected: MySQL does not mind, and for MariaDB the second one
+// takes another. MySQL is not asked who its replicas are: see [Source.request].
 func TestCase74ServerID(t *testing.T) {
 	onEach(t, []string{"mariadb10", "mysql80"}, func(t *testing.T, addr string) {
 		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY)")
@@ -326,6 +327,9 @@ func TestCase74ServerID(t *testing.T) {
 				}
 			}
 		}
+		if d.flavor == mysqld {
+			return
+		}
 		rows, err := d.conn.rows("SHOW SLAVE HOSTS")
 		if err != nil {
 			t.Fatal(err)
@@ -340,6 +344,37 @@ func TestCase74ServerID(t *testing.T) {
 			t.Errorf("number 4711 is listed %d times in %v", seen, rows)
 		}
 	})
+}
+
+// TestLeavesNoReplica: neither a look at the server nor a stream that ends stays in the list of replicas of a MySQL that does
+// not clear it by itself.
+func TestLeavesNoReplica(t *testing.T) {
+	server := servers.Private(t, "mysql80", nil)
+	d := newDB(t, server.URL, "CREATE TABLE t (id int PRIMARY KEY)")
+	if got := problemsText(d.plugin().Preflight(t.Context(), d.setup())); got != "" {
+		t.Fatal(got)
+	}
+	s, err := d.open().Stream(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := func() int {
+		rows, err := d.conn.rows("SHOW SLAVE HOSTS")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(rows)
+	}
+	if n := list(); n != 1 {
+		t.Errorf("%d replicas while one streams", n)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d.exec("INSERT INTO t VALUES (1)") // the server notices
+	for list() > 0 {
+		d.exec("DELETE FROM t; INSERT INTO t VALUES (1)")
+	}
 }
 
 // TestCase41NoLocks: a snapshot beside changes and a DDL takes no lock.

@@ -165,9 +165,20 @@ func (s *Source) request(c *conn, p *position, set gtidSet, period time.Duration
 	if err != nil {
 		return err
 	}
-	if err := s.register(c, id); err != nil {
+	// Both commands go out before the first is answered. Before 8.0.22 MySQL keeps a replica in its list that registers and leaves
+	// without a dump, and SHOW SLAVE HOSTS, whoever runs it, reads memory that was freed: the server can crash.
+	if err := s.sendRegister(c, id); err != nil {
 		return err
 	}
+	if err := s.sendDump(c, id, p, set); err != nil {
+		return err
+	}
+	_, err = c.packet() // the answer to the first
+	c.Sequence = 1      // of the other's first packet
+	return err
+}
+
+func (s *Source) sendDump(c *conn, id uint32, p *position, set gtidSet) error {
 	if my, ok := set.(*mysqlSet); ok {
 		return c.command(mysql.COM_BINLOG_DUMP_GTID, dumpGTID(id, my))
 	}
@@ -178,7 +189,7 @@ func (s *Source) request(c *conn, p *position, set gtidSet, period time.Duration
 	body := binary.LittleEndian.AppendUint32(nil, uint32(p.Pos))
 	body = binary.LittleEndian.AppendUint16(body, flags)
 	body = binary.LittleEndian.AppendUint32(body, id)
-	if !byGTID {
+	if set == nil {
 		body = append(body, p.File...)
 	}
 	return c.command(mysql.COM_BINLOG_DUMP, body)
@@ -203,19 +214,15 @@ func (c *conn) command(code byte, body []byte) error {
 	return c.WritePacket(append(append(make([]byte, 4, 5+len(body)), code), body...))
 }
 
-// register makes the server list us among its replicas, under a name that tells us from others with the same id.
-func (s *Source) register(c *conn, id uint32) error {
+// sendRegister makes the server list us among its replicas, under a name that tells us from others with the same id.
+func (s *Source) sendRegister(c *conn, id uint32) error {
 	host := s.replicaName()
 	body := binary.LittleEndian.AppendUint32(nil, id)
 	body = append(append(body, byte(len(host))), host...)
 	body = append(body, 0, 0) // neither user nor password
 	body = binary.LittleEndian.AppendUint16(body, 0)
 	body = append(body, make([]byte, 8)...) // rank and source id
-	if err := c.command(mysql.COM_REGISTER_SLAVE, body); err != nil {
-		return err
-	}
-	_, err := c.packet()
-	return err
+	return c.command(mysql.COM_REGISTER_SLAVE, body)
 }
 
 // replicaName is how we appear in SHOW REPLICAS. The server keeps 60 bytes.
@@ -224,19 +231,23 @@ func (s *Source) replicaName() string {
 	return name[:min(len(name), 60)]
 }
 
-// chooseID returns a number that no other replica of the server has. One that is taken, or that can't be checked for want
-// of privileges, is replaced by chance: two replicas with the same number would disconnect each other for ever.
+// chooseID returns a number to register with. MariaDB disconnects a replica when another one with its number comes: one that is
+// taken, or that can't be checked for want of privileges, is replaced by chance. MySQL tells replicas apart by @slave_uuid and
+// lets numbers be shared.
 func (s *Source) chooseID(c *conn) (uint32, error) {
-	taken, err := s.takenIDs(c)
-	want := uint32(s.settings.ServerID)
-	switch {
-	case err != nil && !refusal(err):
-		return 0, err
-	case err != nil:
-		want = 0
-	case taken[want]:
-		s.log.Warn("database.server.id belongs to another replica; another one is chosen", "id", want)
-		want = 0
+	want, taken := uint32(s.settings.ServerID), map[uint32]bool{}
+	if s.flavor == mariadb {
+		var err error
+		taken, err = s.takenIDs(c)
+		switch {
+		case err != nil && !refusal(err):
+			return 0, err
+		case err != nil:
+			want = 0
+		case taken[want]:
+			s.log.Warn("database.server.id belongs to another replica; another one is chosen", "id", want)
+			want = 0
+		}
 	}
 	for want == 0 || taken[want] {
 		want = 1<<31 | rand.Uint32()>>1 // away from the small numbers that people choose
@@ -244,12 +255,9 @@ func (s *Source) chooseID(c *conn) (uint32, error) {
 	return want, nil
 }
 
-// takenIDs returns the numbers of the server's other replicas.
+// takenIDs returns the numbers of MariaDB's other replicas.
 func (s *Source) takenIDs(c *conn) (map[uint32]bool, error) {
 	rows, err := c.rows("SHOW SLAVE HOSTS")
-	if err != nil && refusal(err) { // MySQL 8.4 and later
-		rows, err = c.rows("SHOW REPLICAS")
-	}
 	taken := map[uint32]bool{}
 	for _, r := range rows {
 		var id uint32
