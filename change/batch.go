@@ -27,9 +27,19 @@ type Batch struct {
 	// Resume is the position after the last event of the batch: once the batch is durable, this is where to go on.
 	// A batch without events may carry a Resume: the stream has moved on and nothing of it was captured.
 	Resume Position
+	// Notes are what the source wants to be told when it is opened again: they are appended together with Resume. (Invariant 3)
+	// They are few: most batches have none.
+	Notes []Note
 
 	bytes  arena[byte]
 	values arena[Value]
+}
+
+// A Note is something that a source has to remember besides its position, because it is too large to be part of it. The value
+// is in a form that only the source understands and is not changed after it was noted; nil removes the note.
+type Note struct {
+	Key   string
+	Value []byte
 }
 
 // Add appends a zeroed event and returns it. The pointer is valid until the next Add.
@@ -102,6 +112,8 @@ func (b *Batch) Size() int { return b.bytes.used + b.values.used*valueBytes }
 func (b *Batch) Reset() {
 	b.Events = b.Events[:0]
 	b.Origin, b.Resume = "", nil
+	clear(b.Notes)
+	b.Notes = b.Notes[:0]
 	b.bytes.reset(maxRetained, poisonBytes)
 	b.values.reset(maxRetained/valueBytes, poisonValues)
 }

@@ -76,7 +76,10 @@ type Setup struct {
 	// Scratch is a directory for files that do not outlive the source, such as transactions in progress that are too large for
 	// memory. It exists, and sources share it. Empty: there is no room for any.
 	Scratch string
-	Now     func() time.Time
+	// Notes returns what the connector's batches have noted, by key: see change.Batch. It belongs to the stored position: who begins
+	// without one has to remove what is left from before. It blocks on the log. nil: nothing is kept.
+	Notes func(ctx context.Context) (map[string][]byte, error)
+	Now   func() time.Time
 }
 
 // A Plugin is one kind of source connector.

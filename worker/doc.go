@@ -8,6 +8,7 @@
 //	sink.go     Read -> Decode -> Apply -> Write -> Commit     tasks.max tasks for each sink connector
 //	connector.go  one supervisor for each connector: retry with capped backoff and jitter, FAILED for the permanent
 //	registry.go   what connectors there are; itself records of the log, topic __tailrace_configs
+//	notes.go      what sources have to remember besides their position, in the same Append, topic __tailrace_notes
 //
 // Invariants: Ack comes after Append has returned (Invariant 1); events, schemas and the source's offset are one
 // Append (Invariant 3); a permanent error ends in FAILED with its reason code and nothing advances (Invariant 7);

@@ -37,6 +37,7 @@ type fakeDB struct {
 	grown  chan struct{}
 	acked  int
 	opened int
+	notes  bool              // batches note where they end
 	fail   func(n int) error // asked before event n is delivered
 }
 
@@ -92,6 +93,10 @@ func (s *fakeStream) Read(ctx context.Context, b *change.Batch) error {
 				s.at++
 			}
 			b.Origin, b.Resume = "p", fmt.Appendf(nil, `{"N":%d}`, s.at)
+			if s.db.notes {
+				b.Notes = append(b.Notes, change.Note{Key: "at", Value: b.Resume}, change.Note{Key: fmt.Sprint(s.at), Value: []byte("{}")},
+					change.Note{Key: fmt.Sprint(s.at - len(list))})
+			}
 			return nil
 		}
 		select {

@@ -125,6 +125,10 @@ func (l *sourceLane) place(ctx context.Context, b *change.Batch, recs []topic.Re
 			recs = append(recs, c)
 		}
 	}
+	recs, err := l.w.appendNotes(ctx, recs, l.c.name, b.Notes)
+	if err != nil {
+		return recs, err
+	}
 	return append(l.post.settled(recs), l.w.offsets.Record(l.c.name, b.Origin, b.Resume)), nil
 }
 
@@ -166,7 +170,8 @@ func (w *Worker) openSource(ctx context.Context, c *connector, t *task, def *def
 		so.Keys = &ghosts{w.opt.Log, w.opt.Codec, w.opt.Now, c.log, keyBudget}
 	}
 	src, err := def.source.Open(ctx, source.Setup{Connector: c.name, Props: props, Version: w.opt.Version,
-		Logger: c.log.With("task", t.id), Scratch: w.opt.Scratch, Now: w.opt.Now})
+		Logger: c.log.With("task", t.id), Scratch: w.opt.Scratch, Now: w.opt.Now,
+		Notes: func(ctx context.Context) (map[string][]byte, error) { return w.notes(ctx, c.name) }})
 	if err != nil {
 		return nil, err
 	}
