@@ -3,6 +3,7 @@ package disk_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -15,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
@@ -488,4 +491,49 @@ func be64(b []byte) (n uint64) {
 		n = n<<8 | uint64(c)
 	}
 	return n
+}
+
+// TestVerifyLive: beside a log that is written to, checkpointed, compacted, and whose topics come and go, nothing looks damaged.
+func TestVerifyLive(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, disk.Options{Dir: dir, SegmentBytes: 4000, JournalBytes: 20_000})
+	if err := l.Create(t.Context(), topic.Spec{Name: "a", Partitions: 2}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var g errgroup.Group
+	g.Go(func() error {
+		for n := 0; ctx.Err() == nil; n++ {
+			r := numbered(n % 50)
+			r.Partition = int32(n % 2)
+			if err := l.Append(t.Context(), []topic.Record{r}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	g.Go(func() error {
+		for n := 0; ctx.Err() == nil; n++ {
+			if err := l.Compact(t.Context(), "a"); err != nil {
+				return err
+			}
+			name := fmt.Sprint("b", n)
+			if err := errors.Join(l.Create(t.Context(), topic.Spec{Name: name, Partitions: 1}), l.Append(t.Context(), []topic.Record{{Topic: name, Value: []byte("x")}}),
+				l.Delete(t.Context(), name)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	for range 1500 {
+		if bad := verify(t, vfs.ReadOnly{}, dir); len(bad) > 0 {
+			t.Errorf("%v", bad)
+			break
+		}
+	}
+	cancel()
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
 }
