@@ -92,9 +92,9 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 
 // campaigns runs the short form of the campaigns, each counted as one test.
 func campaigns(ctx context.Context, r *report, env []string, kills int) {
-	// The tests themselves make 1000 worlds from seed 0 on and 2000 power cuts from seed 1 on.
+	// The tests themselves make 1000 worlds from seed 0 on and 600 power cuts from seed 1 on.
 	r.check("campaign weave", command(ctx, env, "scripts/campaign", "weave", "-n", "5000", "-seed", "1000"))
-	r.check("campaign powercut", command(ctx, env, "scripts/campaign", "powercut", "-n", "18000", "-seed", "1000"))
+	r.check("campaign powercut", command(ctx, env, "scripts/campaign", "powercut", "-n", "19400", "-seed", "1000"))
 	if err := servers.Missing("postgres15"); err != nil {
 		r.notRun("campaign kill", "not run: no postgres15: "+err.Error())
 		return

@@ -29,7 +29,7 @@ func powerCuts(t *testing.T) int {
 	if testing.Short() {
 		return 200
 	}
-	return 2000
+	return 600
 }
 
 // firstSeed is where TestPowerCuts begins: TAILRACE_SEED, or 1.

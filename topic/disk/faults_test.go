@@ -236,7 +236,7 @@ func fullAppends(t *testing.T) {
 
 func fullAnywhere(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(7, 7))
-	for range 60 {
+	for range 20 {
 		w := newWorld(rnd.Uint64())
 		w.opt.FS = w.fs
 		l, err := disk.Open(t.Context(), w.opt)
