@@ -1,6 +1,7 @@
 package source
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/tailrace/tailrace/change"
@@ -15,6 +16,20 @@ func TopicName(name string) string {
 		}
 		return '_'
 	}, name)
+}
+
+// maxPrefix leaves room in a topic's name of 240 bytes for the longest names of schemas and tables, 64 characters each.
+const maxPrefix = 110
+
+// CheckPrefix says what is wrong with a topic.prefix.
+func CheckPrefix(prefix string) error {
+	switch {
+	case prefix != TopicName(prefix):
+		return fmt.Errorf("%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", prefix)
+	case len(prefix) > maxPrefix:
+		return fmt.Errorf("is %d characters long; with at most %d the topic of any table has a name that a log can hold", len(prefix), maxPrefix)
+	}
+	return nil
 }
 
 // DecimalRender is decimal.handling.mode.

@@ -60,6 +60,7 @@ type PluginInfo struct {
 // Validation is the judgement of a configuration.
 type Validation struct {
 	Keys     []config.Key
+	Families []string // properties that come in any number, see [config.Unknown]
 	Problems []config.Problem
 }
 
@@ -159,7 +160,7 @@ func (w *Worker) Validate(ctx context.Context, class string, props map[string]st
 		return Validation{}, fmt.Errorf("plugin %s: %w", class, ErrNotFound)
 	}
 	problems := w.preflight(ctx, props["name"], props)
-	return Validation{keys, slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Note })}, nil
+	return Validation{keys, families(), slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Note })}, nil
 }
 
 // preflightTimeout bounds the questions to a server about a configuration.
@@ -222,13 +223,31 @@ func (w *Worker) Create(ctx context.Context, name string, cfg map[string]string,
 	if err == nil && !created {
 		err = fmt.Errorf("connector %s: %w", name, ErrExists)
 	}
+	if err == nil {
+		w.warnUnknown(name, cfg)
+	}
 	return info, err
 }
 
 // Put replaces the configuration of a connector, or makes one that runs, and restarts it. *InvalidError.
 func (w *Worker) Put(ctx context.Context, name string, cfg map[string]string) (Info, bool, error) {
-	return w.upsert(ctx, name, cfg, Running, true)
+	info, created, err := w.upsert(ctx, name, cfg, Running, true)
+	if err == nil {
+		w.warnUnknown(name, cfg)
+	}
+	return info, created, err
 }
+
+// warnUnknown logs the properties of a configuration that nobody knows: like Kafka Connect we take them, but not silently.
+func (w *Worker) warnUnknown(name string, cfg map[string]string) {
+	keys, _ := w.Keys(cfg["connector.class"])
+	for _, p := range config.Unknown(cfg, keys, families()...) {
+		w.opt.Logger.Warn(p.Message, "connector", name, "property", p.Key)
+	}
+}
+
+// families are the properties of connectors that come in any number, see [config.Unknown].
+func families() []string { return append(source.ColumnFamilies(), snapshot.OverrideFamily) }
 
 // Apply makes a connector be as a configuration file says: it is created with the state, or updated if its
 // configuration differs; the state of one that exists is kept.
@@ -530,5 +549,5 @@ func Judge(opt Options, props map[string]string) (Validation, bool) {
 	w := &Worker{opt: opt}
 	keys, known := w.Keys(props["connector.class"])
 	_, problems := w.define(props)
-	return Validation{keys, problems}, known
+	return Validation{keys, families(), problems}, known
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -13,6 +14,7 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/offsets"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/topic"
 	"go.uber.org/goleak"
 )
@@ -503,5 +505,15 @@ func TestConsumerFloor(t *testing.T) {
 	}
 	if n := h.w.ConsumerFloor("other", 1, 0); n != 1<<63-1 {
 		t.Fatalf("floor %d where nobody reads", n)
+	}
+}
+
+// TestUnknownProperties: one that nobody knows is taken over REST, as by Kafka Connect, and the log says so, without its value.
+func TestUnknownProperties(t *testing.T) {
+	var out strings.Builder
+	w := &Worker{opt: Options{Logger: slog.New(slog.NewTextHandler(&out, nil)), Sources: []source.Plugin{{Name: "fakesource"}}}}
+	w.warnUnknown("src", map[string]string{"connector.class": "fakesource", "snapshot.mod": "hush", "column.mask.with.5.chars": "t.c"})
+	if got := out.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "did you mean snapshot.mode?") || strings.Contains(got, "hush") {
+		t.Error(got)
 	}
 }

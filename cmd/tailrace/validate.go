@@ -8,8 +8,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/tailrace/tailrace/config"
-	"github.com/tailrace/tailrace/snapshot"
-	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/topic/disk"
 	"github.com/tailrace/tailrace/worker"
 )
@@ -93,7 +91,7 @@ func load(path string, strict bool, values config.Providers) (*config.File, disk
 	opt := plugins()
 	diagnostics = append(diagnostics, file.Check(strict, func(c config.Connector) (config.Description, bool) {
 		v, known := worker.Judge(opt, c.Config)
-		return config.Description{Keys: v.Keys, Patterns: append(source.ColumnFamilies(), snapshot.OverrideFamily), Problems: v.Problems}, known
+		return config.Description{Keys: v.Keys, Patterns: v.Families, Problems: v.Problems}, known
 	})...)
 	for i := range file.Connectors {
 		c := &file.Connectors[i]

@@ -120,8 +120,10 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(key, "must not contain a zero byte")
 		}
 	}
-	if literal(s.Prefix) && s.Prefix != source.TopicName(s.Prefix) {
-		report("topic.prefix", "%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", s.Prefix)
+	if literal(s.Prefix) {
+		if err := source.CheckPrefix(s.Prefix); err != nil {
+			report("topic.prefix", "%v", err)
+		}
 	}
 	if literal(s.Delimiter) && s.Delimiter != source.TopicName(s.Delimiter) || s.Delimiter == "" {
 		report("topic.delimiter", "%q has characters that a topic name can't have; use '.', '_' or '-'", s.Delimiter)

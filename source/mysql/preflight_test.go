@@ -171,6 +171,7 @@ func TestConfiguration(t *testing.T) {
 		{good, ""},
 		{with("database.password", "${env:SECRET}", "table.include.list", `shop\.orders`, "schema.history.internal.kafka.topic", "h"), ""},
 		{with("topic.prefix", "a b"), "topic.prefix"},
+		{with("topic.prefix", strings.Repeat("p", 111)), "topic.prefix"},
 		{with("database.port", "x"), "database.port"},
 		{with("database.server.id", "4294967296"), "database.server.id"},
 		{with("table.include.list", "a.b", "table.exclude.list", "c.d"), "table.exclude.list"},

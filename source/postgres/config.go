@@ -97,8 +97,10 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report(key, "must not contain a zero byte")
 		}
 	}
-	if literal(s.Prefix) && s.Prefix != source.TopicName(s.Prefix) {
-		report("topic.prefix", "%q has characters that a topic name can't have; use letters, digits, '.', '_' and '-'", s.Prefix)
+	if literal(s.Prefix) {
+		if err := source.CheckPrefix(s.Prefix); err != nil {
+			report("topic.prefix", "%v", err)
+		}
 	}
 	if !config.HasPlaceholder(s.Slot) && !slotName.MatchString(s.Slot) {
 		report("slot.name", "%q is not a slot name: 1 to 63 lower case letters, digits and underscores", s.Slot)

@@ -236,6 +236,7 @@ func TestCheck(t *testing.T) {
 		{"database.port", "70000", "at most 65535"},
 		{"database.sslmode", "verify_full", "did you mean verify-full"},
 		{"topic.prefix", "a b", "characters that a topic name can't have"},
+		{"topic.prefix", strings.Repeat("p", 111), "at most 110"},
 		{"slot.name", "My-Slot", "not a slot name"},
 		{"slot.name", `x"; DROP TABLE y;--`, "not a slot name"},
 		{"publication.name", strings.Repeat("p", 64), "at most 63 bytes"},
