@@ -12,6 +12,7 @@ import (
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/topic/disk"
+	"github.com/tailrace/tailrace/worker"
 )
 
 // logCompacted is a topic of `log compact`.
@@ -26,7 +27,8 @@ func logCompactCommand() *cobra.Command {
 	t := &logTool{}
 	return t.bind(&cobra.Command{Use: "compact [TOPIC...]", Short: "Compact topics to the end while no daemon runs", Args: cobra.ArbitraryArgs,
 		Long: "Open the log, compact the topics, or all, to the end, apply their retention, and close it. No daemon may have it open: a\n" +
-			"running one compacts by itself. Tombstones stay, since only the daemon knows which sinks have passed them.",
+			"running one compacts by itself. As there, a tombstone goes when delete.retention.ms is over, counted from the first\n" +
+			"compaction that met it, and every sink connector that reads the topic has passed it.",
 		RunE: func(c *cobra.Command, topics []string) error {
 			list, err := compact(c.Context(), t.dir, topics, slog.New(slog.NewTextHandler(c.ErrOrStderr(), &slog.HandlerOptions{Level: slog.LevelWarn})))
 			if err != nil {
@@ -63,6 +65,13 @@ func compact(ctx context.Context, dir string, topics []string, logger *slog.Logg
 		return nil, fmt.Errorf("schemas: %w", err)
 	}
 	l.reg.Store(reg)
+	opt := plugins() // they tell which connectors are sinks, and of which topics; nothing is started
+	opt.Log, opt.Codec, opt.Formatter, opt.Logger, opt.Now = log, rows{reg}, newFormatter(), logger, time.Now
+	w, err := worker.Open(ctx, opt)
+	if err != nil {
+		return nil, fmt.Errorf("connectors: %w", err)
+	}
+	l.worker.Store(w)
 	infos, err := log.Topics(ctx)
 	if err != nil {
 		return nil, err
