@@ -5,7 +5,7 @@
 // states, offsets, lags and figures that the REST API and the metrics show.
 //
 //	source.go   Read -> Apply -> Encode -> Append -> Ack       one task for each source connector
-//	sink.go     Read -> Decode -> Apply -> Write -> Commit     tasks.max tasks for each sink connector
+//	sink.go     Read -> Decode -> Apply | Write -> Commit      tasks.max tasks for each sink connector; two batches in turns
 //	connector.go  one supervisor for each connector: retry with capped backoff and jitter, FAILED for the permanent
 //	registry.go   what connectors there are; itself records of the log, topic __tailrace_configs
 //	notes.go      what sources have to remember besides their position, in the same Append, topic __tailrace_notes

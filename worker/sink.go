@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -65,40 +66,130 @@ func (w *Worker) runSink(ctx context.Context, c *connector, t *task, def *defini
 	if watcher, ok := w.opt.Log.(topic.Watcher); ok {
 		g.Go(func() error { return l.watch(ctx, watcher, generation) })
 	}
+	empty, full := make(chan *parcel, 2), make(chan *parcel)
+	empty <- new(parcel)
+	empty <- new(parcel)
 	g.Go(func() (err error) {
 		defer recovered(&err)
-		return l.loop(ctx)
+		return l.prepare(ctx, empty, full)
+	})
+	g.Go(func() (err error) {
+		defer recovered(&err)
+		return l.deliver(ctx, full, empty)
 	})
 	return g.Wait()
 }
 
-func (l *sinkLane) loop(ctx context.Context) error {
-	var b change.Batch
+// A parcel is a batch on its way from prepare to deliver. There are two: while one is written, the other is made.
+type parcel struct {
+	batch   change.Batch
+	records []topic.Record // the reader's, with bytes of our own: its own are gone with the next Read
+	bytes   []byte
+	headers []topic.Header
+	commit  int64 // when the last change was committed, in milliseconds
+	err     error // why there is no batch; none follows
+}
+
+// prepare fills empty parcels with what the log has, decoded and transformed. An error goes the way of the batches, so that all
+// before it are written.
+func (l *sinkLane) prepare(ctx context.Context, empty <-chan *parcel, full chan<- *parcel) error {
+	for failed := false; !failed; {
+		var p *parcel
+		select {
+		case p = <-empty:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		p.err = l.fill(ctx, p)
+		failed = p.err != nil
+		select {
+		case full <- p:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (l *sinkLane) fill(ctx context.Context, p *parcel) error {
+	recs, err := l.reader.Read(ctx, sinkBatch)
+	if err != nil {
+		return misplaced(err)
+	}
+	recs = p.take(recs)
+	b := &p.batch
+	b.Reset()
+	first, last := &recs[0], &recs[len(recs)-1]
+	epoch := l.epoch(first.Topic)
+	if err := l.dec.Decode(recs, epoch, b); err != nil {
+		return fmt.Errorf("%s partition %d offsets %d to %d: %w", first.Topic, first.Partition, first.Offset, last.Offset, err)
+	}
+	p.commit = lastCommit(b)
+	b.Origin = offsets.Lane(first.Topic, first.Partition)
+	b.Resume = offsets.LogPosition{Offset: last.Offset + 1, Epoch: epoch}.Position()
+	return l.chain.Apply(ctx, b)
+}
+
+// maxKept bounds the bytes that a parcel keeps for its next batch.
+const maxKept = 4 << 20
+
+// take copies records.
+func (p *parcel) take(recs []topic.Record) []topic.Record {
+	size, headers := 0, 0
+	for i := range recs {
+		size += len(recs[i].Key) + len(recs[i].Value)
+		headers += len(recs[i].Headers)
+		for _, h := range recs[i].Headers {
+			size += len(h.Value)
+		}
+	}
+	if cap(p.bytes) > maxKept {
+		p.bytes = nil
+	}
+	// Both have room for all: what is cut from them stays where it is.
+	p.bytes, p.headers = slices.Grow(p.bytes[:0], size), slices.Grow(p.headers[:0], headers)
+	own := func(b []byte) []byte {
+		if b == nil {
+			return nil
+		}
+		n := len(p.bytes)
+		p.bytes = append(p.bytes, b...)
+		return p.bytes[n:len(p.bytes):len(p.bytes)]
+	}
+	p.records = append(p.records[:0], recs...)
+	for i := range p.records {
+		r := &p.records[i]
+		r.Key, r.Value = own(r.Key), own(r.Value)
+		n := len(p.headers)
+		for _, h := range r.Headers {
+			p.headers = append(p.headers, topic.Header{Key: h.Key, Value: own(h.Value)})
+		}
+		r.Headers = p.headers[n:len(p.headers):len(p.headers)]
+	}
+	return p.records
+}
+
+// deliver writes batches and commits the sink's offsets.
+func (l *sinkLane) deliver(ctx context.Context, full <-chan *parcel, empty chan<- *parcel) error {
 	for {
-		recs, err := l.reader.Read(ctx, sinkBatch)
-		if err != nil {
-			return misplaced(err)
+		var p *parcel
+		select {
+		case p = <-full:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-		b.Reset()
-		first, last := &recs[0], &recs[len(recs)-1]
-		epoch := l.epoch(first.Topic)
-		if err := l.dec.Decode(recs, epoch, &b); err != nil {
-			return fmt.Errorf("%s partition %d offsets %d to %d: %w", first.Topic, first.Partition, first.Offset, last.Offset, err)
+		if p.err != nil {
+			return p.err
 		}
-		commit := lastCommit(&b)
-		b.Origin = offsets.Lane(first.Topic, first.Partition)
-		b.Resume = offsets.LogPosition{Offset: last.Offset + 1, Epoch: epoch}.Position()
-		if err := l.chain.Apply(ctx, &b); err != nil {
-			return err
-		}
-		if err := l.write(ctx, &b); err != nil {
+		if err := l.write(ctx, &p.batch); err != nil {
 			return err
 		}
 		// The target has the rows: being stopped is no reason to forget it.
-		if err := l.w.offsets.Commit(context.WithoutCancel(ctx), l.c.name, b.Origin, b.Resume); err != nil {
+		if err := l.w.offsets.Commit(context.WithoutCancel(ctx), l.c.name, p.batch.Origin, p.batch.Resume); err != nil {
 			return err
 		}
-		l.t.advanced(len(recs), commit, l.w.opt.Now())
+		l.t.advanced(len(p.records), p.commit, l.w.opt.Now())
+		empty <- p
 	}
 }
 
