@@ -96,7 +96,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B12", "B12c", "B15"}
+	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B12", "B12c", "B13", "B14", "B15"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -106,8 +106,8 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		}
 	}
 	open := openLab
-	if !slices.ContainsFunc(ids, func(id string) bool { return !strings.HasPrefix(id, "B12") }) {
-		open = openDir // the log alone needs no database
+	if !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains([]string{"B12", "B12c", "B13", "B14"}, id) }) {
+		open = openDir // the log, and what sinks make of it, need no database
 	}
 	l, err := open(ctx)
 	if l != nil {
@@ -131,6 +131,8 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B8"}, latency},
 		{[]string{"B10"}, copyRows},
 		{[]string{"B12", "B12c"}, againstBareLoop},
+		{[]string{"B13"}, redisRatio},
+		{[]string{"B14"}, elasticRatio},
 		{[]string{"B15"}, recovery},
 	}
 	for _, s := range steps {
