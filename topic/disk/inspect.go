@@ -292,11 +292,15 @@ func missing(name string, err error) error {
 // describes the files. Damage, which an error of visit counts as too, ends the walk and is noted with its file. The error
 // is one of reading, or LOG_VERSION.
 func walkJournal(ctx context.Context, fsys vfs.FS, dir string, from int64, visit func(*journalReader, *frame) error) (files []journalState, err error) {
+	mark, err := readMark(fsys, dir) // before the files are looked at: a log in use goes on
+	if err != nil {
+		return nil, err
+	}
 	bases, err := journalFiles(fsys, dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	pos := from
+	pos, last := from, from
 	for i, base := range bases {
 		if base < from {
 			continue // the next Open removes it
@@ -316,12 +320,15 @@ func walkJournal(ctx context.Context, fsys vfs.FS, dir string, from int64, visit
 		if state.err != nil {
 			return files, nil
 		}
-		pos = end
+		pos, last = end, base
 	}
 	if n := len(bases); len(files) == 0 || bases[n-1] > pos {
 		name := path.Join(dir, journalName(pos))
 		files = append(files, journalState{name: name, err: corrupt(name, 0, errors.New("the file is missing"))})
+		return files, nil
 	}
+	end := &files[len(files)-1]
+	end.err = checkMark(end.name, last, pos, mark)
 	return files, nil
 }
 
@@ -339,10 +346,7 @@ func walkFile(ctx context.Context, fsys vfs.FS, dir string, base, next int64, vi
 	}
 	defer func() { err = errors.Join(err, jr.file.Close()) }()
 	if !whole {
-		if next >= 0 || base == 0 || jr.bytes > 0 {
-			s.err = corrupt(s.name, 0, errors.New("bad header"))
-		}
-		s.torn = journalHeader + jr.bytes
+		s.err = corrupt(s.name, 0, errors.New("bad header"))
 		return s, base, nil
 	}
 	if next >= 0 { // what is beyond is not part of the journal

@@ -26,7 +26,11 @@ import (
 	"github.com/tailrace/tailrace/topic/disk/vfs"
 )
 
-const sampleDir = "/var/tailrace"
+const (
+	sampleDir   = "/var/tailrace"
+	sampleMark  = 400 // bytes of the journal between two marks of how far it is durable
+	sampleFrame = 900 // no frame is longer
+)
 
 // A sample is the files of a log that was killed, with all there can be in it, and the records that it holds.
 type sample struct {
@@ -123,7 +127,7 @@ func (s *sample) disk(t *testing.T, files map[string][]byte) *crashfs.FS {
 func takeSample(t *testing.T) *sample {
 	t.Helper()
 	fs := newFS()
-	l, err := disk.Open(t.Context(), disk.Options{Dir: sampleDir, FS: fs, SegmentBytes: 900, ManualCompaction: true, Now: func() time.Time { return time.UnixMilli(5000) }})
+	l, err := disk.Open(t.Context(), disk.Options{Dir: sampleDir, FS: fs, SegmentBytes: 900, JournalBytes: 64 * sampleMark, ManualCompaction: true, Now: func() time.Time { return time.UnixMilli(5000) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -356,9 +360,16 @@ func TestFaultMatrix(t *testing.T) {
 		step = 101
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.files)) {
-		flip, cut := none, none
-		if strings.HasSuffix(name, ".journal") && name == last {
-			flip, cut = lastFrame, lastFile
+		flip := none
+		if name == last {
+			flip = lastFrame
+		}
+		// A cut behind the mark before the last looks like a torn tail, but none within the header does.
+		cut := func(size int) loss {
+			if name == last && size > 32 && len(s.files[name])-size < 2*sampleMark+sampleFrame {
+				return lastFile
+			}
+			return none
 		}
 		if path.Base(name) == "LOCK" {
 			continue
@@ -373,11 +384,13 @@ func TestFaultMatrix(t *testing.T) {
 				}
 			})
 			t.Run("truncated", func(t *testing.T) {
-				for _, size := range []int{0, 1, 40, len(whole) / 2, len(whole) - 1} {
-					s.judge(t, with(name, bytes.Clone(whole[:size])), cut, name)
+				for _, size := range []int{0, 1, min(31, len(whole)-2), min(40, len(whole)-1), len(whole) / 2, len(whole) - 1} {
+					s.judge(t, with(name, bytes.Clone(whole[:size])), cut(size), name)
 				}
 			})
-			t.Run("missing", func(t *testing.T) { s.judge(t, with(name, nil), cut, name, sampleDir+"/MANIFEST") })
+			t.Run("missing", func(t *testing.T) {
+				s.judge(t, with(name, nil), none, name, sampleDir+"/MANIFEST", sampleDir+"/journal")
+			})
 			t.Run("swapped", func(t *testing.T) {
 				for other, b := range s.files {
 					if other <= name || path.Ext(other) != path.Ext(name) {

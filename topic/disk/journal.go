@@ -88,6 +88,7 @@ type journal struct {
 	base   int64 // position of the file's first frame
 	size   int64 // bytes of frames in the file
 	synced int64 // all before is durable
+	marked int64 // what synced was at the last mark
 }
 
 func (j *journal) end() int64 { return j.base + j.size }
@@ -121,6 +122,8 @@ func (j *journal) create(base int64) error {
 	}
 	if j.file != nil {
 		err = j.file.Close() // it was synced: a failure can lose nothing
+	} else {
+		j.marked = base
 	}
 	j.file, j.name, j.base, j.size, j.synced = f, name, base, 0, base
 	return err
@@ -170,8 +173,7 @@ type journalReader struct {
 	hi    int
 }
 
-// openJournal opens the file that begins at base. ok is false if its header is not whole, as when power was lost before
-// the file was first synced.
+// openJournal opens the file that begins at base. ok is false if its header is not whole.
 func openJournal(fs vfs.FS, dir string, base int64) (jr *journalReader, ok bool, err error) {
 	name := path.Join(dir, journalName(base))
 	f, err := fs.Open(name, 0)

@@ -273,13 +273,16 @@ type surveyed struct {
 	base  int64
 	bytes int64 // of whole frames
 	torn  int64 // bytes after them; of the last file only
-	empty bool  // the last file, in which not even the header is whole: as power left it after a rotation
 }
 
 // survey reads the journal from the position on and changes nothing. A torn tail is noted; damage before it is
 // LOG_CORRUPT. (Invariant 7)
 func (l *Log) survey(ctx context.Context, from int64) (survey, error) {
 	v := survey{end: from}
+	mark, err := readMark(l.opt.FS, l.journal.dir)
+	if err != nil {
+		return v, err
+	}
 	bases, err := journalFiles(l.opt.FS, l.journal.dir)
 	if err != nil {
 		return v, err
@@ -306,7 +309,8 @@ func (l *Log) survey(ctx context.Context, from int64) (survey, error) {
 	if n := len(bases); len(v.files) == 0 || bases[n-1] > v.files[len(v.files)-1].base {
 		return v, corrupt(path.Join(l.journal.dir, journalName(v.end)), 0, errors.New("the file is missing"))
 	}
-	return v, nil
+	last := v.files[len(v.files)-1].base
+	return v, checkMark(path.Join(l.journal.dir, journalName(last)), last, v.end, mark)
 }
 
 // surveyFile reads the frames of one file. The next one begins at next; -1: there is none.
@@ -317,11 +321,7 @@ func (l *Log) surveyFile(ctx context.Context, base, next int64) (f surveyed, err
 		return f, err
 	}
 	defer func() { err = errors.Join(err, jr.file.Close()) }()
-	if !ok {
-		if next < 0 && base > 0 && jr.bytes <= 0 {
-			f.empty = true
-			return f, nil
-		}
+	if !ok { // it was synced before the file had its name
 		return f, corrupt(jr.name, 0, errors.New("bad header"))
 	}
 	if next >= 0 { // what is beyond was written by a process that had been replaced
@@ -374,9 +374,6 @@ func (l *Log) replay(ctx context.Context, v survey) (frames int, err error) {
 
 // replayFile applies the frames of one file.
 func (l *Log) replayFile(ctx context.Context, v *surveyed, last bool) (frames int, err error) {
-	if v.empty {
-		return 0, nil
-	}
 	jr, _, err := openJournal(l.opt.FS, l.journal.dir, v.base)
 	if err != nil {
 		return 0, err

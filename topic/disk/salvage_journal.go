@@ -16,6 +16,10 @@ import (
 // copyJournal copies what the journal from a position on has beyond the segments.
 func (s *salvage) copyJournal(ctx context.Context, from int64) error {
 	dir := path.Join(s.src, journalDir)
+	mark, err := readMark(s.fs, dir)
+	if err != nil {
+		return err
+	}
 	bases, err := journalFiles(s.fs, dir)
 	if err != nil {
 		bases = nil // said below
@@ -39,6 +43,8 @@ func (s *salvage) copyJournal(ctx context.Context, from int64) error {
 	}
 	if len(bases) == 0 || pos == from && bases[len(bases)-1] < from {
 		s.gap(path.Join(dir, journalName(from)), "the file is missing")
+	} else if pos < mark {
+		s.gap(path.Join(dir, journalName(bases[len(bases)-1])), fmt.Sprintf("the journal was durable to position %d and ends at %d", mark, pos))
 	}
 	if s.journal {
 		for _, t := range s.man.Topics {

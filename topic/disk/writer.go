@@ -123,6 +123,9 @@ func (l *Log) commit(group []*request) {
 	l.apply(group)
 	l.publish()
 	answer(group, nil) // Invariant 1: only now
+	if err := l.journal.mark(l.opt.JournalBytes / markShare); err != nil {
+		l.opt.Logger.Warn("a journal that is cut off will be noticed later", "dir", l.opt.Dir, "error", err)
+	}
 	if l.kept.Load() >= l.opt.JournalBytes {
 		l.startCheckpoint()
 	}
