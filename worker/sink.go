@@ -87,7 +87,7 @@ type parcel struct {
 	bytes   []byte
 	headers []topic.Header
 	commit  int64 // when the last change was committed, in milliseconds
-	err     error // why there is no batch; none follows
+	err     error // why none follows; the batch is what comes before it, or empty
 }
 
 // prepare fills empty parcels with what the log has, decoded and transformed. An error goes the way of the batches, so that all
@@ -111,23 +111,29 @@ func (l *sinkLane) prepare(ctx context.Context, empty <-chan *parcel, full chan<
 	return nil
 }
 
+// fill makes a batch. With an error it is what can be written before that.
 func (l *sinkLane) fill(ctx context.Context, p *parcel) error {
+	b := &p.batch
+	b.Reset()
 	recs, err := l.reader.Read(ctx, sinkBatch)
 	if err != nil {
 		return misplaced(err)
 	}
 	recs = p.take(recs)
-	b := &p.batch
-	b.Reset()
-	first, last := &recs[0], &recs[len(recs)-1]
-	epoch := l.epoch(first.Topic)
-	if err := l.dec.Decode(recs, epoch, b); err != nil {
-		return fmt.Errorf("%s partition %d offsets %d to %d: %w", first.Topic, first.Partition, first.Offset, last.Offset, err)
+	first := &recs[0]
+	epoch, next := l.epoch(first.Topic), recs[len(recs)-1].Offset+1
+	bad := l.dec.Decode(recs, epoch, b)
+	if bad != nil {
+		next = recs[len(b.Events)].Offset
 	}
 	p.commit = lastCommit(b)
 	b.Origin = offsets.Lane(first.Topic, first.Partition)
-	b.Resume = offsets.LogPosition{Offset: last.Offset + 1, Epoch: epoch}.Position()
-	return l.chain.Apply(ctx, b)
+	b.Resume = offsets.LogPosition{Offset: next, Epoch: epoch}.Position()
+	if err := l.chain.Apply(ctx, b); err != nil {
+		b.Reset()
+		return err
+	}
+	return bad
 }
 
 // maxKept bounds the bytes that a parcel keeps for its next batch.
@@ -178,7 +184,7 @@ func (l *sinkLane) deliver(ctx context.Context, full <-chan *parcel, empty chan<
 		case <-ctx.Done():
 			return ctx.Err()
 		}
-		if p.err != nil {
+		if p.err != nil && len(p.batch.Events) == 0 {
 			return p.err
 		}
 		if err := l.write(ctx, &p.batch); err != nil {
@@ -187,6 +193,9 @@ func (l *sinkLane) deliver(ctx context.Context, full <-chan *parcel, empty chan<
 		// The target has the rows: being stopped is no reason to forget it.
 		if err := l.w.offsets.Commit(context.WithoutCancel(ctx), l.c.name, p.batch.Origin, p.batch.Resume); err != nil {
 			return err
+		}
+		if p.err != nil {
+			return p.err
 		}
 		l.t.advanced(len(p.records), p.commit, l.w.opt.Now())
 		empty <- p

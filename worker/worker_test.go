@@ -54,6 +54,38 @@ func TestEventsReachTheSinkOnceAndInOrder(t *testing.T) {
 	}
 }
 
+// TestBadRecord: what comes before a record that can't be read is delivered, once, and the failure names the record.
+func TestBadRecord(t *testing.T) {
+	h := newHarness(t)
+	h.start()
+	h.create("src", sourceConfig(nil))
+	h.db.add(inserts(0, 10)...)
+	for acked := 0; acked < 10; { // then they are in the log
+		h.awaitState("src", Running)
+		h.db.mu.Lock()
+		acked = h.db.acked
+		h.db.mu.Unlock()
+	}
+	if err := h.log.Append(t.Context(), []topic.Record{{Topic: "p.public.t", Key: []byte("k"), Value: []byte{2}}}); err != nil {
+		t.Fatal(err)
+	}
+	h.db.add(inserts(20, 30)...)
+	h.create("snk", sinkConfig(nil))
+	s := h.awaitState("snk", Failed)
+	if s.Code != "LOG_CORRUPT" || !strings.Contains(s.Trace, "p.public.t-0 offset 10") {
+		t.Errorf("%s: %s", s.Code, s.Trace)
+	}
+	if _, err := h.w.Restart(t.Context(), "snk", true, false); err != nil {
+		t.Fatal(err)
+	}
+	h.awaitState("snk", Failed)
+	h.target.mu.Lock()
+	defer h.target.mu.Unlock()
+	if len(h.target.rows) != 10 || len(h.target.seen) != 10 {
+		t.Errorf("%d rows, delivered by %d events, want the 10 before the bad record once", len(h.target.rows), len(h.target.seen))
+	}
+}
+
 func TestAckComesAfterAppend(t *testing.T) {
 	h := newHarness(t)
 	broken := errors.New("disk on fire")
