@@ -46,6 +46,7 @@ type detail struct {
 	columns   []binlog.Column
 	extra     []columnExtra // as columns
 	uniques   [][]string    // keys of unique indexes over NOT NULL columns, the primary key first
+	primary   []string      // columns of the primary key
 	comment   string
 	charset   string // the table's default
 	signature string
@@ -150,6 +151,9 @@ func (d *detail) indexes(rows [][]string, sig *strings.Builder) {
 		}
 		if usable {
 			d.uniques = append(d.uniques, columns)
+		}
+		if name == "PRIMARY" {
+			d.primary = columns
 		}
 	}
 }

@@ -46,7 +46,7 @@ type settings struct {
 	SchemaChanges bool            `cfg:"include.schema.changes" default:"true" doc:"Write DDL statements to the topic that has the prefix as its name."`
 	Comments      bool            `cfg:"include.schema.comments" default:"false" doc:"Have the comments of tables and columns in schema changes."`
 	Query         bool            `cfg:"include.query" default:"false" doc:"Have the statement in each event, where the server logs it (binlog_rows_query_log_events, on MariaDB binlog_annotate_row_events)."`
-	Inconsistent  string          `cfg:"inconsistent.schema.handling.mode" default:"fail" oneof:"fail,warn,skip" doc:"What to do with rows of a table whose structure at that time is not known: fail, or leave them out with or without a warning."`
+	Inconsistent  string          `cfg:"inconsistent.schema.handling.mode" default:"copy" oneof:"copy,fail,warn,skip" doc:"What to do with rows of a table whose structure at that time is not known: leave them out and copy the table again (fail where snapshot.mode copies nothing), fail, or leave them out with or without a warning."`
 	Malformed     string          `cfg:"event.deserialization.failure.handling.mode" default:"fail" oneof:"fail" doc:"Must be fail: an event that can't be read is never passed over."`
 	Failure       string          `cfg:"event.processing.failure.handling.mode" default:"fail" oneof:"fail" doc:"Must be fail: an event that can't be handled is never passed over."`
 
@@ -77,14 +77,14 @@ type accepted struct {
 	TimeAdjuster  bool          `cfg:"enable.time.adjuster" default:"true" doc:"Accepted for compatibility: years come from the server with four digits."`
 	Parser        string        `cfg:"ddl.parser.type" default:"default" doc:"Accepted for compatibility: there is one way to read DDL."`
 	Converting    string        `cfg:"event.converting.failure.handling.mode" default:"warn" oneof:"fail,warn,skip" doc:"Accepted for compatibility: a value that its type can't hold keeps the server's text."`
-	History       string        `cfg:"schema.history.internal" doc:"Accepted for compatibility: structures come with the binary log or from the catalog, there is no history to store."`
-	HistoryTopic  string        `cfg:"schema.history.internal.kafka.topic" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryServer string        `cfg:"schema.history.internal.kafka.bootstrap.servers" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryTries  int           `cfg:"schema.history.internal.kafka.recovery.attempts" default:"100" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryPoll   int           `cfg:"schema.history.internal.kafka.recovery.poll.interval.ms" default:"100" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryQuery  int           `cfg:"schema.history.internal.kafka.query.timeout.ms" default:"3000" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryCreate int           `cfg:"schema.history.internal.kafka.create.timeout.ms" default:"30000" doc:"Accepted for compatibility: there is no history to store."`
-	HistoryFile   string        `cfg:"schema.history.internal.file.filename" doc:"Accepted for compatibility: there is no history to store."`
+	History       string        `cfg:"schema.history.internal" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryTopic  string        `cfg:"schema.history.internal.kafka.topic" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryServer string        `cfg:"schema.history.internal.kafka.bootstrap.servers" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryTries  int           `cfg:"schema.history.internal.kafka.recovery.attempts" default:"100" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryPoll   int           `cfg:"schema.history.internal.kafka.recovery.poll.interval.ms" default:"100" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryQuery  int           `cfg:"schema.history.internal.kafka.query.timeout.ms" default:"3000" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryCreate int           `cfg:"schema.history.internal.kafka.create.timeout.ms" default:"30000" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
+	HistoryFile   string        `cfg:"schema.history.internal.file.filename" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
 	HistorySkip   bool          `cfg:"schema.history.internal.skip.unparseable.ddl" default:"false" doc:"Accepted for compatibility: a statement that is not understood never stops the stream."`
 	HistoryTables bool          `cfg:"schema.history.internal.store.only.captured.tables.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`
 	HistoryBases  bool          `cfg:"schema.history.internal.store.only.captured.databases.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"net"
 	"net/url"
 	"strings"
@@ -38,13 +39,14 @@ type testDB struct {
 	name   string
 	conn   *conn
 	prefix string
+	notes  map[string][]byte // of what was read
 }
 
 // newDB makes a database on the server at addr and runs sql in it. At the end of the test it is dropped.
 func newDB(t *testing.T, addr, sql string) *testDB {
 	t.Helper()
 	id := strings.ToLower(rand.Text()[:10])
-	d := &testDB{T: t, addr: addr, name: "tr_" + id, prefix: "p" + id}
+	d := &testDB{T: t, addr: addr, name: "tr_" + id, prefix: "p" + id, notes: map[string][]byte{}}
 	d.conn = d.connect()
 	var version string
 	if r, err := d.conn.row("SELECT @@version"); err == nil {
@@ -126,7 +128,8 @@ func (d *testDB) props(pairs ...string) map[string]string {
 }
 
 func (d *testDB) setup(pairs ...string) source.Setup {
-	return source.Setup{Connector: "test", Props: d.props(pairs...), Version: "1.0", Now: time.Now}
+	return source.Setup{Connector: "test", Props: d.props(pairs...), Version: "1.0", Now: time.Now,
+		Notes: func(context.Context) (map[string][]byte, error) { return maps.Clone(d.notes), nil }}
 }
 
 func (d *testDB) plugin() source.Plugin {
@@ -177,9 +180,19 @@ func (d *testDB) read(s source.Stream, n int) ([]change.Event, change.Position) 
 		for i := range b.Events {
 			kept.CopyEvent(&b.Events[i])
 		}
+		d.remember(&b)
 		resume = append(change.Position(nil), b.Resume...)
 	}
 	return kept.Events, resume
+}
+
+// remember keeps the notes of a batch.
+func (d *testDB) remember(b *change.Batch) {
+	for _, n := range b.Notes {
+		if d.notes[n.Key] = n.Value; n.Value == nil {
+			delete(d.notes, n.Key)
+		}
+	}
 }
 
 // fails reads until the stream fails and returns the error.

@@ -18,6 +18,7 @@
 // that were not logged.
 //
 // It takes no lock and writes nothing on the server. It does not parse rows out of statements: a change of a captured table
-// in statement format is a fault, and so is anything else that the log does not have whole. It keeps no history of
-// structures: they come with the events (binlog_row_metadata=FULL), or from the catalog where they fit the events.
+// in statement format is a fault, and so is anything else that the log does not have whole. It asks no
+// catalog for the past: structures come with the events (binlog_row_metadata=FULL), or from a history that package ddl keeps by the
+// statements in the log, which is stored in Tailrace's own log beside the positions (see history, change.Note).
 package mysql

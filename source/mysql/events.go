@@ -15,7 +15,8 @@ func (s *stream) begin() error {
 	if s.tx.open {
 		return fmt.Errorf("%s at %d: a transaction begins inside of another one", s.file, s.at)
 	}
-	s.tx = transaction{open: true, query: s.tx.query[:0], number: uint64(coordinateOf(s.file, s.at-uint64(s.ev.Header.Size))),
+	begun := s.at - uint64(s.ev.Header.Size)
+	s.tx = transaction{open: true, query: s.tx.query[:0], file: s.file, at: begun, number: uint64(coordinateOf(s.file, begun)),
 		commit: int64(s.ev.Header.Timestamp) * microsPerSecond, serverID: s.ev.Header.ServerID}
 	return nil
 }
@@ -110,17 +111,15 @@ func (s *stream) query(ctx context.Context, b *change.Batch) error {
 	if bytes.Equal(q.Statement, []byte("BEGIN")) || bytes.Equal(q.Statement, []byte("COMMIT")) {
 		return s.bounds(q.Statement[0] == 'B')
 	}
-	text := q.Statement
-	if name, ok := binlog.CharsetName(q.Client); ok && name != "utf8mb4" && name != "utf8mb3" && name != "utf8" {
-		if decoded, valid, err := s.charsets.Append(nil, name, text); err == nil && valid {
-			text = decoded
-		}
-	}
+	text := s.decoded(q)
 	st := scanStatement(text, string(q.Schema))
 	switch st.verb {
 	case verbBegin, verbXAStart:
+		if err := s.bounds(true); err != nil {
+			return err
+		}
 		s.tx.xa = s.tx.xa || st.verb == verbXAStart
-		return s.bounds(true)
+		return nil
 	case verbCommit:
 		return s.bounds(false)
 	case verbRollback:
@@ -129,12 +128,17 @@ func (s *stream) query(ctx context.Context, b *change.Batch) error {
 		return nil
 	case verbRollbackTo:
 		return s.undone()
+	case verbXACommit, verbXARollback:
+		return s.decided(ctx, text, st.verb == verbXACommit)
 	}
 	implicit := !s.tx.open // a server that writes no GTID events
 	if implicit {
 		if err := s.begin(); err != nil {
 			return err
 		}
+	}
+	if s.effective() && (st.verb.ddl() || st.verb == verbOther) {
+		s.follow(text)
 	}
 	if !s.tx.skip {
 		if err := s.statement(ctx, b, st, text); err != nil {
@@ -145,6 +149,21 @@ func (s *stream) query(ctx context.Context, b *change.Batch) error {
 		return s.commit()
 	}
 	return nil
+}
+
+// decoded returns a statement in UTF-8.
+func (s *stream) decoded(q *binlog.Query) []byte {
+	if name, ok := binlog.CharsetName(q.Client); ok && name != "utf8mb4" && name != "utf8mb3" && name != "utf8" {
+		if decoded, valid, err := s.charsets.Append(nil, name, q.Statement); err == nil && valid {
+			return decoded
+		}
+	}
+	return q.Statement
+}
+
+// effective reports whether a statement takes effect here: one that is logged in two phases does at its commit.
+func (s *stream) effective() bool {
+	return s.src.flavor != mariadb || s.tx.alter == binlog.NoAlterPhase || s.tx.alter == binlog.AlterCommit
 }
 
 // bounds handles BEGIN and COMMIT.
@@ -182,15 +201,6 @@ func (s *stream) undone() error {
 	return nil
 }
 
-// prepared is the end of the first phase of a distributed transaction.
-func (s *stream) prepared() error {
-	if s.tx.open && s.tx.xa && s.tx.info != nil && !s.ev.XA.OnePhase {
-		return fault.Permanentf("XA_TRANSACTION", "commit captured tables' changes without XA",
-			"transaction %s before %s at %d is distributed (XA) and only prepared", s.tx.gtid, s.file, s.at)
-	}
-	return s.commit()
-}
-
 // startRows begins the rows of an event.
 func (s *stream) startRows(ctx context.Context, b *change.Batch) error {
 	rows, t := &s.ev.Rows, &s.tx
@@ -204,7 +214,7 @@ func (s *stream) startRows(ctx context.Context, b *change.Batch) error {
 	if err != nil {
 		return err
 	}
-	if t.skip || !r.captured || !rows.More() {
+	if t.skip || !r.captured || !rows.More() || t.xa && s.second == nil {
 		t.ordinal++
 		s.endRows()
 		return nil

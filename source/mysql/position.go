@@ -22,6 +22,20 @@ type position struct {
 	Rows   uint32 `json:"rows"`
 	Server string `json:"server"`
 	Time   int64  `json:"ts_usec"`
+	// Structures names the state of the history of structures that belongs to the position, 0: none.
+	Structures int64 `json:"structures"`
+	// Again are tables, as database.table, of which rows were left out and that have to be copied again.
+	Again []string `json:"again"`
+	// XA are the transactions that are prepared and neither committed nor rolled back.
+	XA []preparedXA `json:"xa"`
+}
+
+// preparedXA is the first phase of a distributed transaction: where in the server's binary log it begins. File is empty where that
+// is not known.
+type preparedXA struct {
+	ID   string `json:"id"` // X'676c',X'6272',1
+	File string `json:"file"`
+	Pos  uint64 `json:"pos"`
 }
 
 // inside reports whether the position is inside of a transaction.
@@ -40,6 +54,24 @@ func (p *position) encode() change.Position {
 	}
 	b = appendString(append(b, `,"server":`...), p.Server)
 	b = strconv.AppendInt(append(b, `,"ts_usec":`...), p.Time, 10)
+	if p.Structures != 0 {
+		b = strconv.AppendInt(append(b, `,"structures":`...), p.Structures, 10)
+	}
+	for i, name := range p.Again {
+		b = appendString(append(b, [...]string{`,"again":[`, ","}[min(i, 1)]...), name)
+	}
+	if len(p.Again) > 0 {
+		b = append(b, ']')
+	}
+	for i := range p.XA {
+		x := &p.XA[i]
+		b = appendString(append(append(b, [...]string{`,"xa":[`, ","}[min(i, 1)]...), `{"id":`...), x.ID)
+		b = appendString(append(b, `,"file":`...), x.File)
+		b = append(strconv.AppendUint(append(b, `,"pos":`...), x.Pos, 10), '}')
+	}
+	if len(p.XA) > 0 {
+		b = append(b, ']')
+	}
 	return append(b, '}')
 }
 

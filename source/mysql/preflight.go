@@ -98,11 +98,11 @@ func (c *checkup) metadata(db *conn) error {
 	case err != nil:
 		return err
 	case r == nil:
-		c.report("database.hostname", "the server can't log the structure of tables (MySQL 8.0.1 and MariaDB 10.5 can): rows that were logged before a table was "+
-			"changed can't be read after it; upgrade it, or stop writing to a table until the connector has caught up when you change it")
+		c.report("database.hostname", "the server can't log the structure of tables (MySQL 8.0.1 and MariaDB 10.5 can): it is followed through the DDL statements in the "+
+			"binary log, and a table of which that fails is copied again; upgrade the server")
 	case r[1] != "FULL":
-		c.report("database.hostname", "binlog_row_metadata is %s: rows that were logged before a table was changed can't be read after it; run "+
-			"SET GLOBAL binlog_row_metadata = 'FULL' and put it into the configuration file", r[1])
+		c.report("database.hostname", "binlog_row_metadata is %s: the structure of tables is followed through the DDL statements in the binary log, and a table of "+
+			"which that fails is copied again; run SET GLOBAL binlog_row_metadata = 'FULL' and put it into the configuration file", r[1])
 	}
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
+	"github.com/tailrace/tailrace/source/mysql/ddl"
 )
 
 // relate returns the relation of a table map: one for each structure that rows come in.
@@ -33,7 +34,7 @@ func (s *stream) relate(ctx context.Context, m *binlog.TableMap) (*relation, err
 const maxRelations = 4096
 
 // bind makes the relation of a captured table's map. The columns are those of the map where the server logs them, else
-// those of the catalog, if they can be the same.
+// those of the history.
 func (s *stream) bind(ctx context.Context, m *binlog.TableMap) (*relation, error) {
 	name := tableRef{m.Schema, m.Table}
 	for fresh := false; ; fresh = true {
@@ -41,7 +42,13 @@ func (s *stream) bind(ctx context.Context, m *binlog.TableMap) (*relation, error
 		if err != nil {
 			return nil, err
 		}
-		r, err := s.bindTo(m, name, d)
+		var t *ddl.Table
+		if !m.Full() {
+			if t, err = s.structure(ctx, name, fresh); err != nil {
+				return nil, err
+			}
+		}
+		r, err := s.bindTo(m, name, t, d)
 		var mismatch *binlog.Mismatch
 		switch {
 		case errors.As(err, &mismatch) && !fresh:
@@ -56,7 +63,7 @@ func (s *stream) bind(ctx context.Context, m *binlog.TableMap) (*relation, error
 	}
 }
 
-func (s *stream) bindTo(m *binlog.TableMap, name tableRef, d *detail) (*relation, error) {
+func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *detail) (*relation, error) {
 	var columns []binlog.Column
 	var primary []string
 	switch {
@@ -69,10 +76,10 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, d *detail) (*relation
 		if d != nil {
 			m.Refine(columns, d.columns)
 		}
-	case d == nil:
-		return nil, &binlog.Mismatch{Schema: m.Schema, Table: m.Table, Reason: "the table is not there any more, and the binary log has no names of columns"}
+	case t == nil:
+		return nil, &binlog.Mismatch{Schema: m.Schema, Table: m.Table, Reason: "the table was changed or dropped since, and the binary log has no names of columns"}
 	default:
-		columns = d.columns
+		columns, primary = t.Columns, t.Key
 	}
 	r, err := s.src.newRelation(name, columns, primary, d)
 	if err != nil {
@@ -82,10 +89,15 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, d *detail) (*relation
 	return r, err
 }
 
-// inconsistent is what becomes of a table whose structure at that time is not known: its rows are left out only where the
-// configuration says so. (Invariant 7)
+// inconsistent is what becomes of a table whose structure at that time is not known: its rows are left out, and it is copied again;
+// without that they are left out only where the configuration says so. (Invariant 7)
 func (s *stream) inconsistent(name tableRef, why error) (*relation, error) {
 	switch s.src.settings.Inconsistent {
+	case "copy":
+		if s.src.copies() {
+			s.copyAgain(name, why)
+			return &relation{}, nil
+		}
 	case "skip":
 		return &relation{}, nil
 	case "warn":
@@ -118,10 +130,7 @@ func (s *stream) statement(ctx context.Context, b *change.Batch, st statement, t
 	if st.verb == verbWrite || s.ev.Query.Load {
 		return s.written(st)
 	}
-	if s.src.flavor == mariadb && s.tx.alter != binlog.NoAlterPhase && s.tx.alter != binlog.AlterCommit {
-		return nil // logged in two phases: it takes effect at its commit
-	}
-	if !st.verb.ddl() {
+	if !s.effective() || !st.verb.ddl() {
 		return nil
 	}
 	s.forget(st)

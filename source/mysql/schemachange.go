@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"context"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -9,11 +10,11 @@ import (
 	"github.com/tailrace/tailrace/internal/jsontext"
 	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
+	"github.com/tailrace/tailrace/source/mysql/ddl"
 )
 
 // schemaChange tells a DDL statement in the topic of structures, one event for each table of it that is captured, as
-// Debezium does. The structure is what the catalog says now; should the table have changed again since, a later statement
-// in the log says so.
+// Debezium does. The structure is that of the history, where it has one, with what only the catalog knows: defaults, comments.
 func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement, text []byte) error {
 	if !s.src.settings.SchemaChanges || st.verb == verbTruncate {
 		return nil
@@ -41,10 +42,38 @@ func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement
 			if d, err = s.describe(ctx, name, false); err != nil {
 				return err
 			}
+			d = s.then(name, d)
 		}
 		s.addSchemaChange(b, name, kind, d, text)
 	}
 	return nil
+}
+
+// then returns what a table is at the stream's place, given what the catalog says now.
+func (s *stream) then(name tableRef, now *detail) *detail {
+	t := s.history.known.Table(ddl.Name(name))
+	if t == nil {
+		return now
+	}
+	if now == nil {
+		now = &detail{} // it is gone
+	}
+	same := func(a, b binlog.Column) bool {
+		return a.Name == b.Name && a.TypeName() == b.TypeName() && a.Nullable == b.Nullable && a.Charset == b.Charset
+	}
+	if slices.EqualFunc(now.columns, t.Columns, same) && slices.Equal(now.primary, t.Key) {
+		return now
+	}
+	d := &detail{columns: t.Columns, extra: make([]columnExtra, len(t.Columns)), primary: t.Key, comment: now.comment, charset: t.Charset}
+	if len(t.Key) > 0 {
+		d.uniques = [][]string{t.Key}
+	}
+	for i := range t.Columns {
+		if k := now.column(t.Columns[i].Name); k >= 0 && now.columns[k].Base == t.Columns[i].Base {
+			d.extra[i] = now.extra[k]
+		}
+	}
+	return d
 }
 
 func (s *stream) addSchemaChange(b *change.Batch, name tableRef, kind string, d *detail, text []byte) {

@@ -74,6 +74,7 @@ type Source struct {
 	control   *session // catalog and re-reads
 	scan      *session // chunks
 	tables    registry
+	grown     growth
 	numbers   numbers
 	charsets  binlog.Charsets        // of scans
 	fullImage atomic.Bool            // row events have all columns
@@ -91,6 +92,7 @@ var (
 	_ source.Source    = (*Source)(nil)
 	_ source.Gauger    = (*Source)(nil)
 	_ snapshot.Scanner = (*Source)(nil)
+	_ snapshot.Grower  = (*Source)(nil)
 )
 
 // open connects and looks whether the server is one that can be captured.
@@ -180,15 +182,35 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 		return nil, err
 	}
 	s.server.Store(&start.pos.Server)
-	st := newStream(s, c, start.pos, start.set, len(from) == 0)
+	h := newHistory()
+	st := newStream(s, c, start.pos, start.set, h, len(from) == 0)
+	if err := s.remember(ctx, st, start.at, p.Structures); err != nil {
+		return nil, errors.Join(err, st.Close())
+	}
+	s.grown.restore(start.pos.Again)
 	s.stream.Store(st)
 	return st, nil
+}
+
+// remember gives a stream the structures that belong to its position.
+func (s *Source) remember(ctx context.Context, st *stream, at status, state int64) error {
+	if s.setup.Notes != nil {
+		notes, err := s.setup.Notes(ctx)
+		if err != nil {
+			return err
+		}
+		if err := st.history.load(notes, state); err != nil {
+			return err
+		}
+	}
+	return st.prepare(ctx, at)
 }
 
 // A start is where a stream begins: its position, the transactions that it has, and those that the server is told we have;
 // both are nil where the place is a file and a position.
 type start struct {
 	pos      position
+	at       status // the place in the log, no later than the position; without a file if that is not known
 	set, ask gtidSet
 }
 
@@ -215,7 +237,7 @@ func (s *Source) place(ctx context.Context, c *conn, p position) (*start, error)
 			return nil, err
 		}
 		p.Server = id.name
-		st := &start{pos: p}
+		st := &start{pos: p, at: status{file: p.File, pos: p.Pos}}
 		if id.gtid {
 			if st.set, err = s.flavor.parseGTIDs(p.GTIDs); err != nil {
 				return nil, invalidGTIDs(err)
@@ -230,8 +252,11 @@ func (s *Source) place(ctx context.Context, c *conn, p position) (*start, error)
 	if !same {
 		s.log.Info("the stored position is from another server; going on by GTIDs", "from", p.Server, "server", id.name)
 		st.pos.File, st.pos.Pos = "", 0
+		for i := range st.pos.XA {
+			st.pos.XA[i].File = "" // to be searched for
+		}
 	}
-	st.pos.Server, st.ask = id.name, st.set
+	st.pos.Server, st.ask, st.at = id.name, st.set, status{file: st.pos.File, pos: st.pos.Pos}
 	if my, ok := st.set.(*mysqlSet); ok {
 		st.ask, err = s.checkMySQL(ctx, c, my)
 	} else {
@@ -255,7 +280,7 @@ func (s *Source) now(c *conn, id *identity) (*start, error) {
 	if err != nil {
 		return nil, err
 	}
-	st.pos.File, st.pos.Pos = now.file, now.pos
+	st.pos.File, st.pos.Pos, st.at = now.file, now.pos, status{file: now.file, pos: now.pos}
 	if id.gtid {
 		set, err := parseMySQLSet(now.gtids)
 		if err != nil {
@@ -285,7 +310,7 @@ func (s *Source) nowMaria(c *conn, st *start) error {
 	if _, err := c.Execute("COMMIT"); err != nil {
 		return err
 	}
-	st.pos.File, st.pos.Pos, st.pos.GTIDs = now.file, now.pos, string(set.appendText(nil))
+	st.pos.File, st.pos.Pos, st.pos.GTIDs, st.at = now.file, now.pos, string(set.appendText(nil)), now
 	if st.set = set; !set.empty() {
 		st.ask = set // an empty set would ask for everything from the first file on
 	}

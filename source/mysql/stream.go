@@ -31,12 +31,14 @@ type stream struct {
 	packed  bool            // its events are being read
 	inRows  bool            // rows of ev are left
 	current *relation       // of those rows
+	second  *second         // a transaction that is read a second time
 
 	charsets  binlog.Charsets
 	relations map[*binlog.TableMap]*relation
 	details   map[tableRef]*detail // what the catalog said, until a statement changes the table
-	trial     change.Batch         // holds rows that were delivered before the resume
-	key       [2][]byte            // scratch for key tuples: old, new
+	history   *history
+	trial     change.Batch // holds rows that were delivered before the resume
+	key       [2][]byte    // scratch for key tuples: old, new
 
 	set      gtidSet // what pos.GTIDs says, nil where the server has no GTIDs
 	file     string  // the file that is read, and the place in it: where the event that was decoded last ends
@@ -61,9 +63,11 @@ type stream struct {
 // A transaction is the one that is open.
 type transaction struct {
 	open       bool
+	file       string // where it begins
+	at         uint64
 	begun      bool     // statements in it do not end it: BEGIN was seen, or on MariaDB it is not a standalone one
 	skip       bool     // its rows are not for us
-	xa         bool     // it ends prepared, not committed
+	xa         bool     // it is distributed: its rows are not for us until it is committed
 	number     uint64   // see numbers; where it can't be one of them, the place where the transaction begins
 	sid        [16]byte // MySQL
 	tag        []byte
@@ -87,10 +91,10 @@ var (
 	_ source.Prompter = (*stream)(nil)
 )
 
-func newStream(s *Source, c *conn, p position, set gtidSet, fresh bool) *stream {
+func newStream(s *Source, c *conn, p position, set gtidSet, h *history, fresh bool) *stream {
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
-		set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour)}
+		history: h, set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour)}
 	st.reported = p.coordinate()
 	st.deliver()
 	st.pump = startPump(c, q)
@@ -171,6 +175,9 @@ func (s *stream) finish(b *change.Batch) error {
 	if s.dirty {
 		s.pos.GTIDs, s.dirty = string(s.set.appendText(nil)), false
 	}
+	b.Notes = s.history.notes(b.Notes, s.seen)
+	s.pos.Structures = s.history.number
+	s.settleAgain()
 	b.Resume = s.pos.encode()
 	s.reported, s.quiet = s.pos.coordinate(), time.Now()
 	s.deliver()
@@ -222,6 +229,8 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 			}
 		}
 		switch {
+		case s.second != nil:
+			err = s.reread(ctx, b)
 		case s.packed:
 			err = s.inner(ctx, b)
 		case s.more():
@@ -244,12 +253,7 @@ func (s *stream) outer(ctx context.Context, b *change.Batch, event []byte) error
 	}
 	h := &s.ev.Header
 	if h.Flags&binlog.FlagArtificial == 0 && s.ev.Kind != binlog.KindHeartbeat {
-		s.at += uint64(h.Size)
-		if h.End != 0 { // the position's low 32 bits: files may be larger
-			if s.at = s.at&^0xFFFFFFFF | uint64(h.End); s.at < uint64(h.Size) {
-				s.at += 1 << 32
-			}
-		}
+		s.at = endOf(s.at, h)
 	}
 	if err := s.handle(ctx, b); err != nil {
 		return err
@@ -308,7 +312,7 @@ func (s *stream) handle(ctx context.Context, b *change.Batch) error {
 	case binlog.KindXID:
 		return s.commit()
 	case binlog.KindXAPrepare:
-		return s.prepared()
+		return s.prepared(ctx)
 	case binlog.KindRowsQuery:
 		if s.src.settings.Query {
 			s.tx.query, s.tx.info = append(s.tx.query[:0], e.Statement...), nil
@@ -378,6 +382,9 @@ func (s *stream) Close() error {
 	}
 	alive, err := s.pump.close()
 	s.unpack.Close()
+	if s.second != nil {
+		err = errors.Join(err, s.second.close())
+	}
 	if alive {
 		s.src.kill(s.thread)
 	}

@@ -123,6 +123,7 @@ func readEmpty(d *testDB, s interface {
 	if err := s.Read(d.Context(), &b); err != nil || len(b.Events) != 0 {
 		d.Fatalf("%d events, %v", len(b.Events), err)
 	}
+	d.remember(&b)
 	return b.Resume
 }
 

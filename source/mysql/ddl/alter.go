@@ -10,7 +10,7 @@ func (s *Schemas) alter(p *parser, e *Effect) {
 	}
 	switch {
 	case p.takeAny("database", "schema"):
-		s.database(p, true)
+		s.database(p, e, true)
 		return
 	case !p.take("table"):
 		return

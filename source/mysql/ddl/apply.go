@@ -20,6 +20,7 @@ type Effect struct {
 	Unknown []Name // their structure can't be told: read it from the catalog and Set it
 	// Databases that were dropped, with all their tables.
 	DroppedDatabases []string
+	Databases        []string // databases that were made or got another charset
 }
 
 // Set tells the structure of a table.
@@ -48,8 +49,17 @@ func (s *Schemas) Forget(n Name) {
 	s.doubt[n] = true
 }
 
-// gone drops a table that is not there any more.
-func (s *Schemas) gone(n Name) {
+// Doubtful reports whether a table may be there although its structure is not held.
+func (s *Schemas) Doubtful(n Name) bool { return s.doubt[n] }
+
+// Database returns the default charset of a database; false if it is not held.
+func (s *Schemas) Database(name string) (charset string, ok bool) {
+	charset, ok = s.databases[name]
+	return charset, ok
+}
+
+// Remove drops a table that is not there any more.
+func (s *Schemas) Remove(n Name) {
 	delete(s.tables, n)
 	delete(s.doubt, n)
 }
@@ -92,7 +102,7 @@ func (s *Schemas) Apply(st Statement, d Dialect) Effect {
 }
 
 func (s *Schemas) apply(st Statement, d Dialect) Effect {
-	p := &parser{tokens: scan(st.Text, &d), database: st.Database, dialect: &d}
+	p := &parser{tokens: scan(st.Text, &d), database: d.fold(st.Database), dialect: &d}
 	if p.take("set", "statement") { // MariaDB: SET STATEMENT variables FOR statement
 		for !p.end() && !p.take("for") {
 			if !p.group() {
@@ -139,9 +149,9 @@ func (s *Schemas) create(p *parser, e *Effect) {
 	case p.takeAny("database", "schema"):
 		existing := p.ifNotExists()
 		if replace {
-			s.dropDatabase(p.peek().text, e)
+			s.dropDatabase(p.dialect.fold(p.peek().text), e)
 		}
-		s.database(p, !existing)
+		s.database(p, e, !existing)
 	case p.take("table"):
 		s.createTable(p, e)
 	case p.take("sequence"):
@@ -151,14 +161,15 @@ func (s *Schemas) create(p *parser, e *Effect) {
 }
 
 // database reads CREATE or ALTER DATABASE.
-func (s *Schemas) database(p *parser, replaces bool) {
+func (s *Schemas) database(p *parser, e *Effect, replaces bool) {
 	name := p.database
 	if !p.is("character", "charset", "default", "collate") {
-		name = p.identifier()
+		name = p.folded()
 	}
 	charset := p.options(p.dialect.Charset)
 	if _, known := s.databases[name]; !known || replaces {
 		s.SetDatabase(name, charset)
+		e.Databases = append(e.Databases, name)
 	}
 }
 
@@ -290,7 +301,7 @@ func (s *Schemas) drop(p *parser, e *Effect) {
 	switch {
 	case p.takeAny("database", "schema"):
 		p.ifExists()
-		name := p.identifier()
+		name := p.folded()
 		if p.failed {
 			return
 		}
@@ -302,7 +313,7 @@ func (s *Schemas) drop(p *parser, e *Effect) {
 			if p.failed {
 				return
 			}
-			s.gone(n)
+			s.Remove(n)
 			e.Dropped = append(e.Dropped, n)
 			if !p.take(",") {
 				return
@@ -321,7 +332,7 @@ func (s *Schemas) dropDatabase(name string, e *Effect) {
 	}
 	for _, n := range s.Tables() {
 		if n.Database == name {
-			s.gone(n)
+			s.Remove(n)
 			e.Dropped = append(e.Dropped, n)
 		}
 	}
@@ -357,7 +368,7 @@ func (s *Schemas) move(e *Effect, from, to Name) {
 		return
 	}
 	t := s.tables[from]
-	s.gone(from)
+	s.Remove(from)
 	e.Changed = slices.DeleteFunc(e.Changed, func(n Name) bool { return n == from })
 	if !slices.Contains(e.Dropped, from) {
 		e.Dropped = append(e.Dropped, from)

@@ -77,12 +77,15 @@ func (p *parser) identifier() string {
 
 // name reads [database.]table.
 func (p *parser) name() Name {
-	first := p.identifier()
+	first := p.folded()
 	if p.take(".") {
-		return Name{first, p.identifier()}
+		return Name{first, p.folded()}
 	}
 	return Name{p.database, first}
 }
+
+// folded reads the name of a database or table.
+func (p *parser) folded() string { return p.dialect.fold(p.identifier()) }
 
 // ifExists and ifNotExists read these phrases.
 func (p *parser) ifExists() bool    { return p.take("if", "exists") }

@@ -11,8 +11,18 @@ type Dialect struct {
 	NoBackslash bool
 	// ImplicitTimestamps is explicit_defaults_for_timestamp = OFF: a TIMESTAMP is NOT NULL unless it says NULL.
 	ImplicitTimestamps bool
+	// FoldNames is lower_case_table_names other than 0: names of databases and tables are held in lower case.
+	FoldNames bool
 	// Charset is that of the session's collation_server: of databases that name none.
 	Charset string
+}
+
+// fold returns a name of a database or table as it is held.
+func (d *Dialect) fold(name string) string {
+	if d.FoldNames {
+		return strings.ToLower(name)
+	}
+	return name
 }
 
 // A token is a word, a quoted name, a constant or a sign.
