@@ -26,6 +26,20 @@ func (w *weave) threads() int {
 	return max(1, w.o.Config.Threads)
 }
 
+// ahead is how many reads are asked for beyond those that run: a reader that ends one begins the next at once, also while what was
+// read before is being made durable.
+func (w *weave) ahead() int {
+	if w.divider == nil {
+		return 0
+	}
+	for _, t := range w.tables {
+		if t.busy { // the next read of that table depends on the one that runs
+			return 0
+		}
+	}
+	return 1
+}
+
 // copyStep moves the copy on as far as it goes without the stream: takes chunks that were read, begins the next ones.
 func (w *weave) copyStep(ctx context.Context) error {
 	for {
@@ -53,17 +67,18 @@ func (w *weave) begin(ctx context.Context) error {
 		return nil
 	}
 	if w.reader == nil {
-		w.reader = startReader(ctx, w.threads(), w.threads()+2, w.prompt)
+		w.reader = startReader(ctx, w.threads(), w.threads()+3, w.prompt)
 	}
 	if w.paused || w.now().Sub(w.started) < w.o.Config.Delay || w.o.Keys != nil && w.resume == nil {
 		return nil
 	}
 	for {
 		t, p, rest := w.next()
+		most := w.threads() + w.ahead()
 		switch {
-		case t == nil || len(w.flights) > w.threads():
+		case t == nil || len(w.flights) > most:
 			return nil
-		case !rest && (len(w.flights) >= w.threads() || len(w.flights)+len(w.open) > w.threads()):
+		case !rest && (len(w.flights) >= most || len(w.flights)+len(w.open) > most):
 			return nil
 		case t.keyless() && (len(w.open)+len(w.flights) > 0 || w.resume == nil):
 			return nil
