@@ -191,18 +191,60 @@ func (w *weave) judge(ctx context.Context, t *tableState, b *change.Batch, i int
 // an event that carries them is still to come. A row that is gone stays torn: what became of it is still to come, and if
 // that was another change of its key, this is asked again.
 func (w *weave) mend(ctx context.Context, b *change.Batch) error {
+	var torn []*change.Event
 	for i := 1; i < len(b.Events); i++ {
 		e := &b.Events[i]
-		if e.Op != change.OpCreate || e.Raw != nil || !tornPair(&b.Events[i-1], e) {
-			continue
+		if e.Op == change.OpCreate && e.Raw == nil && tornPair(&b.Events[i-1], e) {
+			torn = append(torn, e)
 		}
-		row, _, err := w.fetch(ctx, e, b)
+	}
+	for len(torn) > 0 {
+		e := torn[0]
+		left, err := w.mendAtOnce(ctx, torn, b)
+		if err == nil && len(left) == len(torn) {
+			var row change.Row
+			row, _, err = w.fetch(ctx, e, b)
+			complete(e.After, row, b)
+			left = torn[1:]
+		}
 		if err != nil {
 			return fmt.Errorf("unchanged columns of a row of %s under its new key: %w", e.Table.Name, err)
 		}
-		complete(e.After, row, b)
+		torn = left
 	}
 	return nil
+}
+
+// mendAtOnce reads the rows of all events of one table, that of the first one, by one snapshot, and returns the events that are left:
+// those of other tables, and those whose transactions the snapshot does not see yet.
+func (w *weave) mendAtOnce(ctx context.Context, torn []*change.Event, b *change.Batch) (left []*change.Event, err error) {
+	f, ok := w.fetcher.(BatchFetcher)
+	if !ok || len(torn) < 2 {
+		return torn, nil
+	}
+	var asked []*change.Event
+	var keys [][]byte
+	for _, e := range torn {
+		if e.Table == torn[0].Table {
+			asked, keys = append(asked, e), append(keys, e.Key)
+		} else {
+			left = append(left, e)
+		}
+	}
+	rows, seen, err := f.FetchAll(ctx, torn[0].Table, keys, b)
+	if err != nil {
+		return nil, err
+	}
+	for i, e := range asked {
+		switch {
+		case seen == nil: // the table has another structure by now
+		case seen.Side(e) == Before:
+			complete(e.After, rows[i], b)
+		default:
+			left = append(left, e)
+		}
+	}
+	return left, nil
 }
 
 // fetch reads the row of e, not as it was before e: it waits until e's transaction is visible. asked is false if the row can't

@@ -30,6 +30,13 @@ type Fetcher interface {
 	Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, Window, error)
 }
 
+// BatchFetcher is the optional power of a Fetcher whose reads cost more round trips than one: it reads many rows by one snapshot.
+type BatchFetcher interface {
+	// FetchAll does what Fetch does for each of keys, which has at least one: rows has a row for each, nil where there is none, all
+	// of them seen by the one window.
+	FetchAll(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen Window, err error)
+}
+
 // Estimator is the optional power of a Scanner to tell about how many rows a table has, -1 if it doesn't know. It must
 // be cheap: statistics, not a count.
 type Estimator interface {

@@ -7,21 +7,18 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tailrace/tailrace/change"
-	"github.com/tailrace/tailrace/internal/compare"
 	"github.com/tailrace/tailrace/internal/servers"
 	"github.com/tailrace/tailrace/snapshot"
 	"github.com/tailrace/tailrace/source"
-	"github.com/tailrace/tailrace/source/postgres"
 )
 
 const (
@@ -33,14 +30,21 @@ const (
 // connector delivers: the history of each key must be legal, and the fold of all events equal the tables. It counts the databases
 // and the violations.
 func handoff(ctx context.Context, database string, n int, seed uint64, out io.Writer) (violations int, err error) {
-	server, err := servers.Start(ctx, database, servers.Options{Settings: map[string]string{"max_prepared_transactions": "40",
-		"max_connections": "60", "deadlock_timeout": "50ms"}})
+	settings := map[string]string{"max_prepared_transactions": "40", "max_connections": "60", "deadlock_timeout": "50ms"}
+	if !strings.HasPrefix(database, "postgres") {
+		settings = nil
+	}
+	server, err := servers.Start(ctx, database, servers.Options{Settings: settings})
 	if err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, server.Stop()) }()
+	var db family = pgFamily{server}
+	if settings == nil {
+		db = newMySQLFamily(server, database)
+	}
 	for i := range n {
-		r := handoffRun{server: server, name: fmt.Sprintf("handoff_%d_%d", os.Getpid(), i+1), seed: seed + uint64(i),
+		r := handoffRun{db: db, name: fmt.Sprintf("handoff_%d_%d", os.Getpid(), i+1), seed: seed + uint64(i),
 			rnd: rand.New(rand.NewPCG(seed+uint64(i), 7)), judge: newJudge()}
 		if err := r.run(ctx); err != nil {
 			return violations, fmt.Errorf("run %d (seed %d): %w", i+1, r.seed, err)
@@ -57,14 +61,13 @@ func handoff(ctx context.Context, database string, n int, seed uint64, out io.Wr
 
 // A handoffRun is one database and one connector on it, over all its lives.
 type handoffRun struct {
-	server  *servers.Server
+	db      family
 	name    string
 	seed    uint64
 	rnd     *rand.Rand
 	judge   *judge
 	durable change.Position
 
-	url       string
 	threads   int
 	crashes   int
 	committed int64
@@ -72,18 +75,14 @@ type handoffRun struct {
 }
 
 func (r *handoffRun) run(ctx context.Context) (err error) {
-	if err := compare.Exec(ctx, r.server.URL, "CREATE DATABASE "+r.name); err != nil {
+	if err := r.db.create(ctx, r.name); err != nil {
 		return err
 	}
-	r.url = "postgres://postgres@" + r.server.Addr + "/" + r.name
-	defer func() { err = errors.Join(err, r.remove(context.WithoutCancel(ctx))) }()
-	if err := compare.Exec(ctx, r.url, fmt.Sprintf(handoffSchema, handoffRows)); err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, r.db.drop(context.WithoutCancel(ctx), r.name)) }()
 	begun := time.Now()
 	writing, rest := context.WithCancel(ctx)
 	defer rest()
-	load := &turmoil{url: r.url, seed: r.seed}
+	load := &turmoil{db: r.db, name: r.name, seed: r.seed}
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
 	err = r.lives(ctx)
@@ -93,12 +92,6 @@ func (r *handoffRun) run(ctx context.Context) (err error) {
 	}
 	r.committed, r.took = load.committed.Load(), time.Since(begun)
 	return r.settle(ctx)
-}
-
-func (r *handoffRun) remove(ctx context.Context) error {
-	return errors.Join(
-		compare.Exec(ctx, r.server.URL, "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = '"+r.name+"'"),
-		compare.Exec(ctx, r.server.URL, "DROP DATABASE "+r.name+" WITH (FORCE)"))
 }
 
 // lives runs the connector until the copy is complete; it dies some times on the way.
@@ -121,14 +114,12 @@ func (r *handoffRun) lives(ctx context.Context) error {
 
 // live runs the connector until it is over, or until it dies after so many reads: what it read last is lost then or not.
 func (r *handoffRun) live(ctx context.Context, reads int, over func() bool) (done bool, err error) {
-	host, port, err := net.SplitHostPort(r.server.Addr)
+	plugin, props, err := r.db.source(r.name)
 	if err != nil {
 		return false, err
 	}
-	props := map[string]string{"database.hostname": host, "database.port": port, "database.user": "postgres", "database.dbname": r.name,
-		"topic.prefix": "h", "slot.name": r.name, "table.include.list": `public\..*`,
-		"snapshot.fetch.size": fmt.Sprint(20 + r.rnd.IntN(400)), "snapshot.max.threads": fmt.Sprint(r.threads)}
-	src, err := postgres.Plugin.Open(ctx, source.Setup{Connector: "handoff", Props: props, Version: "0", Logger: slog.New(slog.DiscardHandler), Now: time.Now})
+	maps.Copy(props, map[string]string{"topic.prefix": "h", "snapshot.fetch.size": fmt.Sprint(20 + r.rnd.IntN(400)), "snapshot.max.threads": fmt.Sprint(r.threads)})
+	src, err := plugin.Open(ctx, source.Setup{Connector: "handoff", Props: props, Version: "0", Logger: slog.New(slog.DiscardHandler), Now: time.Now})
 	if err != nil {
 		return false, err
 	}
@@ -165,12 +156,11 @@ func (r *handoffRun) live(ctx context.Context, reads int, over func() bool) (don
 
 // settle lets all that was written arrive and compares it with the tables.
 func (r *handoffRun) settle(ctx context.Context) error {
-	conn, err := pgx.Connect(ctx, r.url)
+	last, err := r.db.connect(ctx, r.name)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, "INSERT INTO item VALUES (-1, 0, nextval('ver'), 'the last row')"); err != nil {
+	if err := errors.Join(last.exec(ctx, "INSERT INTO item VALUES (-1, 0, 1, 'the last row')"), last.close(ctx)); err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, handoffDrain, errors.New("the last row does not arrive"))
@@ -179,24 +169,11 @@ func (r *handoffRun) settle(ctx context.Context) error {
 		return err
 	}
 	for _, table := range handoffTables() {
-		rows, err := conn.Query(ctx, "SELECT "+table.text+" FROM "+table.name)
+		lines, err := r.db.lines(ctx, r.name, table)
 		if err != nil {
 			return err
 		}
-		lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
-		}
-		r.judge.compare(table.name, lines)
+		r.judge.compare(table, lines)
 	}
 	return nil
-}
-
-// handoffTable says how a table's rows are written for a comparison.
-type handoffTable struct{ name, text string }
-
-func handoffTables() []handoffTable {
-	line := func(columns ...string) string { return "concat_ws('|', " + strings.Join(columns, ", ") + ")" }
-	return []handoffTable{{"item", line("id", "n", "ver", "doc")}, {"pair", line("a", "b", "ver", "v")},
-		{"whole", line("id", "ver", "doc")}, {"bag", line("v", "ver")}}
 }

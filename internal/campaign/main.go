@@ -5,10 +5,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -25,14 +27,15 @@ func main() {
 
 // databases maps what -db takes to the server that it means.
 func databases(name string) (string, error) {
-	if name == "pg15" {
-		return "postgres15", nil
+	known := map[string]string{"pg15": "postgres15", "pg18": "postgres18", "mariadb": "mariadb10", "mysql80": "mysql80", "mysql97": "mysql97"}
+	if server, ok := known[name]; ok {
+		return server, nil
 	}
-	return "", fmt.Errorf("-db %s: there is only pg15", name)
+	return "", fmt.Errorf("-db %s: there are %s", name, strings.Join(slices.Sorted(maps.Keys(known)), ", "))
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|ddl [-n CYCLES] [-seed N] [-db pg15] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -50,6 +53,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	switch args[0] {
 	case "kill":
+		if *db != "pg15" {
+			return errors.New("the kill campaign runs on pg15 only")
+		}
 		server, err := databases(*db)
 		if err != nil {
 			return err

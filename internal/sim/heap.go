@@ -11,10 +11,13 @@ import (
 )
 
 // A HeapSource reads tables by place, as PostgreSQL reads them by ctid: a row that is written moves. Its reads end early now
-// and then. The DB needs Config.Heap.
+// and then. It reads single rows many at once. The DB needs Config.Heap.
 type HeapSource struct{ *Source }
 
-var _ snapshot.Divider = (*HeapSource)(nil)
+var (
+	_ snapshot.Divider      = (*HeapSource)(nil)
+	_ snapshot.BatchFetcher = (*HeapSource)(nil)
+)
 
 // HeapSource opens the database for one run of a connector.
 func (db *DB) HeapSource() *HeapSource { return &HeapSource{db.Source()} }
@@ -90,4 +93,19 @@ func (s *HeapSource) ScanPiece(ctx context.Context, ct *change.Table, p snapshot
 	db.scans = append(db.scans, ScanCall{t.Name.String(), string(p.After), len(b.Events)})
 	db.mu.Unlock()
 	return w, db.pause(ctx)
+}
+
+// FetchAll implements snapshot.BatchFetcher.
+func (s *HeapSource) FetchAll(_ context.Context, t *change.Table, keys [][]byte, b *change.Batch) ([]change.Row, snapshot.Window, error) {
+	s.db.mu.Lock()
+	defer s.db.mu.Unlock()
+	w := &window{db: s.db, seen: s.db.seen}
+	rows := make([]change.Row, len(keys))
+	for i, key := range keys {
+		rows[i] = b.CopyRow(s.db.find(t).rows[string(key)])
+	}
+	if !s.db.quiet() {
+		s.db.step()
+	}
+	return rows, w, nil
 }

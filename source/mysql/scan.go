@@ -17,10 +17,11 @@ import (
 )
 
 var (
-	_ snapshot.Fetcher   = (*Source)(nil)
-	_ snapshot.Estimator = (*Source)(nil)
-	_ snapshot.Selector  = (*Source)(nil)
-	_ snapshot.Namer     = (*Source)(nil)
+	_ snapshot.Fetcher      = (*Source)(nil)
+	_ snapshot.BatchFetcher = (*Source)(nil)
+	_ snapshot.Estimator    = (*Source)(nil)
+	_ snapshot.Selector     = (*Source)(nil)
+	_ snapshot.Namer        = (*Source)(nil)
 )
 
 // A scanTable is what Scan needs to read a table that Tables has returned.
@@ -309,14 +310,19 @@ func changed(err error) bool {
 }
 
 // Fetch implements snapshot.Fetcher.
-func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (row change.Row, seen snapshot.Window, err error) {
+func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, snapshot.Window, error) {
+	rows, seen, err := s.FetchAll(ctx, t, [][]byte{key}, b)
+	if err != nil || seen == nil {
+		return nil, nil, err
+	}
+	return rows[0], seen, nil
+}
+
+// FetchAll implements snapshot.BatchFetcher.
+func (s *Source) FetchAll(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen snapshot.Window, err error) {
 	r := s.tables.relation(t)
 	if r == nil || !r.unique {
 		return nil, nil, nil
-	}
-	where, err := r.keyEquals(key)
-	if err != nil {
-		return nil, nil, err
 	}
 	list, columns := r.selectList()
 	err = s.control.do(ctx, func(c *conn) error {
@@ -324,14 +330,7 @@ func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *chan
 		if err != nil {
 			return err
 		}
-		res, err := binlog.NewResult(new(binlog.Charsets), columns)
-		if err != nil {
-			return err
-		}
-		err = c.query("SELECT "+list+" FROM "+r.from()+" WHERE "+where+" LIMIT 1", func(values [][]byte) (err error) {
-			row, err = r.result(res, values, b)
-			return err
-		})
+		rows, err = r.fetch(c, list, columns, keys, b)
 		seen = w
 		if err != nil && !refusal(err) {
 			return err
@@ -345,7 +344,30 @@ func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *chan
 	if err != nil {
 		return nil, nil, err
 	}
-	return row, seen, nil
+	return rows, seen, nil
+}
+
+// fetch reads the rows with these keys, nil where there is none.
+func (r *relation) fetch(c *conn, list string, columns []binlog.Column, keys [][]byte, b *change.Batch) ([]change.Row, error) {
+	res, err := binlog.NewResult(new(binlog.Charsets), columns)
+	if err != nil {
+		return nil, err
+	}
+	rows := make([]change.Row, len(keys))
+	for i, key := range keys {
+		where, err := r.keyEquals(key)
+		if err != nil {
+			return nil, err
+		}
+		err = c.query("SELECT "+list+" FROM "+r.from()+" WHERE "+where+" LIMIT 1", func(values [][]byte) (err error) {
+			rows[i], err = r.result(res, values, b)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return rows, nil
 }
 
 // Estimate implements snapshot.Estimator by the engine's statistics.
