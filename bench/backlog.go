@@ -57,7 +57,11 @@ func openLab(ctx context.Context) (*lab, error) {
 // openDir is openLab without a database.
 func openDir(context.Context) (*lab, error) {
 	dir, err := os.MkdirTemp("", "tailrace-bench-")
-	return &lab{dir: dir}, err
+	if err != nil {
+		return nil, err
+	}
+	self, err := os.Executable()
+	return &lab{dir: dir, self: self}, err
 }
 
 func (l *lab) close() {

@@ -21,6 +21,7 @@ import (
 	"github.com/tailrace/tailrace/change/rowcodec"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
+	"github.com/tailrace/tailrace/source/mysql"
 	"github.com/tailrace/tailrace/source/postgres"
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/topic/disk"
@@ -32,7 +33,7 @@ type job struct {
 	Data    string            // data directory
 	Name    string            // connector
 	Config  map[string]string // its configuration
-	Target  uint64            // stop when the position has this LSN; 0: stop at once when the connector has a position
+	Target  uint64            // stop when the position has this LSN, or place in a binary log; 0: stop at once when the connector has a position
 	JSON    bool              // a second loop reads the log and encodes Debezium JSON
 	For     time.Duration     // not 0: run this long and report latencies instead of stopping at Target
 	First   bool              // report the first durable event and stop
@@ -80,7 +81,7 @@ func (g *gauge) Append(ctx context.Context, recs []topic.Record) error {
 	}
 	g.commits = g.commits[:0]
 	if last := recs[len(recs)-1]; last.Topic == "__tailrace_offsets" && g.reached != nil {
-		if lsn := positionLSN(last.Value); lsn >= g.target && lsn > 0 {
+		if lsn := positionOf(last.Value); lsn >= g.target && lsn > 0 {
 			close(g.reached)
 			g.reached = nil
 		}
@@ -88,12 +89,18 @@ func (g *gauge) Append(ctx context.Context, recs []topic.Record) error {
 	return nil
 }
 
-func positionLSN(p []byte) uint64 {
+// positionOf returns a position as a number that grows: its LSN, or its place in a binary log.
+func positionOf(p []byte) uint64 {
 	var pos struct {
-		LSN uint64 `json:"lsn"`
+		LSN  uint64 `json:"lsn"`
+		File string `json:"file"`
+		Pos  uint64 `json:"pos"`
 	}
-	if json.Unmarshal(p, &pos) != nil {
+	switch {
+	case json.Unmarshal(p, &pos) != nil:
 		return 0
+	case pos.File != "":
+		return place(pos.File, pos.Pos)
 	}
 	return pos.LSN
 }
@@ -149,7 +156,7 @@ func child(arg string) error {
 	if j.For > 0 {
 		g.reached = nil
 	}
-	w, err := worker.Open(ctx, worker.Options{Log: g, Codec: codec{reg, g}, Sources: []source.Plugin{postgres.Plugin},
+	w, err := worker.Open(ctx, worker.Options{Log: g, Codec: codec{reg, g}, Sources: []source.Plugin{postgres.Plugin, mysql.MariaDB},
 		Providers: config.Providers{Env: os.LookupEnv}, Version: "bench", ID: "bench", Logger: logger, Now: time.Now})
 	if err != nil {
 		return err

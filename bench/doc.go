@@ -7,6 +7,7 @@
 //
 //	parent   backlog of changes in PostgreSQL, a slot for each round
 //	         round: pg_recvlogical --endpos -> /dev/null | bench child: source -> rowcodec -> fsynced log, up to the same LSN
+//	         B11: a MariaDB; bench parse: go-mysql's parser, discard | bench child, up to the same place
 //	child    the worker with the real plugins on a data directory; prints rows, allocations, latencies as JSON
 //
 // Invariants: both sides of a ratio read the same backlog through the same kind of slot over the same socket; the

@@ -65,6 +65,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "copy" {
 		exit(copyAll(os.Args[2]))
 	}
+	if len(os.Args) == 3 && os.Args[1] == "parse" {
+		exit(parseAll(os.Args[2]))
+	}
 	var o options
 	flag.IntVar(&o.rows, "rows", 400_000, "changes in a backlog")
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each ratio")
@@ -96,7 +99,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B12", "B12c", "B13", "B14", "B15"}
+	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B11", "B12", "B12c", "B13", "B14", "B15"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -106,8 +109,8 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		}
 	}
 	open := openLab
-	if !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains([]string{"B12", "B12c", "B13", "B14"}, id) }) {
-		open = openDir // the log, and what sinks make of it, need no database
+	if !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains([]string{"B11", "B12", "B12c", "B13", "B14"}, id) }) {
+		open = openDir // the log, and what sinks make of it, need no database, and B11 has another
 	}
 	l, err := open(ctx)
 	if l != nil {
@@ -130,6 +133,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B7"}, drainGiant},
 		{[]string{"B8"}, latency},
 		{[]string{"B10"}, copyRows},
+		{[]string{"B11"}, mariaRatio},
 		{[]string{"B12", "B12c"}, againstBareLoop},
 		{[]string{"B13"}, redisRatio},
 		{[]string{"B14"}, elasticRatio},
