@@ -492,7 +492,8 @@ func formatEvent() []byte {
 	return event
 }
 
-// TestResetWhileStreaming: a server that begins its binary log anew is noticed, not taken for one at which nothing happens.
+// TestResetWhileStreaming: a server that begins its binary log anew is noticed, not taken for one at which nothing happens. What it
+// has written and we have not read yet is no sign of that, however long nothing had happened before.
 func TestResetWhileStreaming(t *testing.T) {
 	server := servers.Private(t, "mariadb10", nil)
 	d := newDB(t, server.URL, "CREATE TABLE t (id int PRIMARY KEY)")
@@ -503,7 +504,18 @@ func TestResetWhileStreaming(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.exec("INSERT INTO t VALUES (1); INSERT INTO t VALUES (2)")
-	_, at := d.read(s, 2)
+	d.read(s, 2)
+	look := func() {
+		s.(*stream).looked = time.Time{}
+		if err := s.(*stream).look(t.Context(), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	look()
+	s.(*stream).beats = 10
+	d.exec("INSERT INTO t VALUES (4)")
+	look()
+	_, at := d.read(s, 1)
 	d.exec("RESET MASTER; INSERT INTO t VALUES (3)")
 	if err := d.fails(s); errors.Is(err, context.DeadlineExceeded) {
 		t.Fatal("a reset binary log is not noticed")

@@ -47,11 +47,11 @@ type stream struct {
 	dirty    bool     // pos.GTIDs is older than set
 	fresh    bool     // the first position is to be reported at once
 	reported coordinate
-	quiet    time.Time // since when nothing was reported
-	looked   time.Time // when the server was last asked where its log ends, and where we stood then
-	stuck    coordinate
-	beats    int   // heartbeats since then
-	seen     int64 // time of the last take, microseconds
+	quiet    time.Time  // since when nothing was reported
+	looked   time.Time  // when the server was last asked where its log ends
+	stuck    coordinate // where we stood when its log went on and nothing had come; 0: it did not
+	beats    int        // heartbeats since then
+	seen     int64      // time of the last take, microseconds
 	timer    *time.Timer
 	tx       transaction
 
@@ -161,7 +161,10 @@ func (s *stream) look(ctx context.Context, quiet bool) error {
 	switch {
 	case err != nil:
 		return fmt.Errorf("look where the binary log ends: %w", err)
-	case end == 0 || end == at || s.stuck != at:
+	case end == 0 || end == at:
+		s.stuck = 0
+		return nil
+	case s.stuck != at: // what was written just now may be on its way
 		s.stuck, s.beats = at, 0
 		return nil
 	case s.beats < 2: // until a heartbeat the server does not tell that it has passed what is no transaction
