@@ -191,7 +191,7 @@ func validKey(t *change.Table, key []byte) bool {
 // gap reports whether err says that the database no longer has what follows the stored position.
 func gap(err error) bool {
 	switch fault.Code(err) {
-	case "SLOT_MISSING", "SLOT_LOST", "POSITION_GAP", "POSITION_PURGED", "POSITION_AHEAD", "OTHER_SERVER":
+	case "SLOT_MISSING", "SLOT_LOST", "POSITION_GAP", "POSITION_PURGED", "POSITION_AHEAD", "OTHER_SERVER", "OTHER_TIMELINE", "PUBLICATION_CHANGED":
 		return true
 	}
 	return false

@@ -180,8 +180,10 @@ func (w *weave) take(ctx context.Context) error {
 		}
 		w.dirty = true
 	}
-	if g, ok := w.scanner.(Grower); ok && w.o.Config.copies() {
-		return w.grow(ctx, g.Grown())
+	if g, ok := w.scanner.(Grower); ok {
+		if grown := g.Grown(); w.o.Config.copies() {
+			return w.grow(ctx, grown)
+		}
 	}
 	return nil
 }
@@ -195,7 +197,7 @@ func (w *weave) grow(ctx context.Context, tables []Growth) error {
 		return err
 	}
 	for _, g := range tables {
-		if t := w.byName[g.Table]; g.Remade && t != nil && t.over() {
+		if t := w.byName[g.Table]; g.Remade && t != nil && !t.held && !t.untouched() {
 			w.jobs++
 			w.readmit(t, &job{ID: "made again", Type: "incremental", Seq: w.jobs})
 		}

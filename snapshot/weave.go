@@ -234,3 +234,8 @@ func (t *tableState) keyless() bool { return len(t.table.Key) == 0 || t.table.Ke
 
 // over reports whether nothing of the table is left to copy in this run.
 func (t *tableState) over() bool { return t.done || t.held || t.failed != "" }
+
+// untouched reports whether nothing of the table was read, so that its copy has yet to begin.
+func (t *tableState) untouched() bool {
+	return !t.over() && !t.begun && t.after == nil && t.sweep == nil && t.rows == 0
+}

@@ -299,11 +299,11 @@ func TestCaptures(t *testing.T) {
 
 func TestPositionRoundTrip(t *testing.T) {
 	p := position{LSN: 1<<63 + 5, Ordinal: 7, LSNCommit: 9, TxID: 4294967295, Time: -3, System: "711"}
-	got, err := parsePosition(p.encode())
+	got, err := parsePosition(p.encode(nil))
 	if err != nil || got != p {
 		t.Errorf("got %+v, %v", got, err)
 	}
-	with := change.Position(strings.TrimSuffix(string(p.encode()), "}") + `,"snapshot":{"completed":true}}`)
+	with := change.Position(strings.TrimSuffix(string(p.encode(nil)), "}") + `,"snapshot":{"completed":true}}`)
 	if got, err := parsePosition(with); err != nil || got != p {
 		t.Errorf("with a member of others: %+v, %v", got, err)
 	}

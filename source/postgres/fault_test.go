@@ -214,7 +214,7 @@ func testFaults(t *testing.T) {
 		p.read()
 		p.stop()
 		d.refused(bytesReplace(p.resume, d.text("SELECT system_identifier::text FROM pg_control_system()"), "12345"), "OTHER_SERVER")
-		d.refused(position{LSN: 1 << 62}.encode(), "POSITION_AHEAD")
+		d.refused(position{LSN: 1 << 62}.encode(nil), "POSITION_AHEAD")
 		d.refused(change.Position(`{"file":"binlog.000001"}`), "POSITION_INVALID")
 		d.refused(change.Position(`{`), "POSITION_INVALID")
 	})

@@ -12,7 +12,8 @@ import (
 // to which the server had nothing for us; Ordinal counts the changes of the next transaction that were delivered too, as
 // the server sent them (a key change or a truncate of many tables is one). The other members identify: LSNCommit is the
 // end of the last transaction, TxID and Time (microseconds since the Unix epoch) the transaction of the last event,
-// System and Timeline the server and its history. Members that others add are ignored.
+// System and Timeline the server and its history. Beside them stands what the publication sent, see membership. Members that others
+// add are ignored.
 type position struct {
 	LSN       uint64 `json:"lsn"`
 	Ordinal   uint32 `json:"ordinal"`
@@ -23,9 +24,9 @@ type position struct {
 	Timeline  int32  `json:"timeline"`
 }
 
-// encode writes the position as a JSON object in memory of its own.
-func (p position) encode() change.Position {
-	b := make([]byte, 0, 160)
+// encode writes the position as a JSON object in memory of its own, with more members that begin with a comma.
+func (p position) encode(more []byte) change.Position {
+	b := make([]byte, 0, 160+len(more))
 	b = strconv.AppendUint(append(b, `{"lsn":`...), p.LSN, 10)
 	b = strconv.AppendUint(append(b, `,"ordinal":`...), uint64(p.Ordinal), 10)
 	b = strconv.AppendUint(append(b, `,"lsn_commit":`...), p.LSNCommit, 10)
@@ -33,7 +34,7 @@ func (p position) encode() change.Position {
 	b = strconv.AppendInt(append(b, `,"ts_usec":`...), p.Time, 10)
 	b = append(append(b, `,"system":"`...), p.System...)
 	b = strconv.AppendInt(append(b, `","timeline":`...), int64(p.Timeline), 10)
-	return append(b, '}')
+	return append(append(b, more...), '}')
 }
 
 // parsePosition reads a position that encode wrote. An empty one gives the zero position.

@@ -4,23 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
-	"github.com/tailrace/tailrace/snapshot"
 )
 
 // published is how a publication sends a table: its columns (nil: all) and its row filter ("": all rows).
 type published struct {
 	columns []string
 	filter  string
-	entry   uint32 // oid of the table's own entry in the publication, 0 if it is in it by its schema, its root or with all tables
+	entry   uint32 // oid of what has put the table into the publication: an entry of its own, of its root or of its schema; 0: all tables are in it
+	lists   uint32 // a hash of the row filter and the column list as they were written
 }
 
 // readPublication returns the tables of a publication and whether it exists.
@@ -30,11 +29,13 @@ func readPublication(ctx context.Context, conn *pgx.Conn, name string) (tables m
 		name).Scan(&exists, &version); err != nil || !exists {
 		return nil, false, err
 	}
-	lists := "p.attnames::text[], COALESCE(p.rowfilter, '')"
+	lists, space := "p.attnames::text[], COALESCE(p.rowfilter, '')", "(SELECT x.oid FROM pg_publication_namespace x WHERE x.pnpubid = b.oid AND x.pnnspid = n.oid)"
 	if version < 150000 {
-		lists = "NULL::text[], ''"
+		lists, space = "NULL::text[], ''", "NULL"
 	}
-	rows, err := conn.Query(ctx, `SELECT c.oid, `+lists+`, COALESCE(e.oid, 0) FROM pg_publication_tables p
+	rows, err := conn.Query(ctx, `SELECT c.oid, `+lists+`, COALESCE(e.oid, (SELECT max(x.oid) FROM pg_publication_rel x WHERE x.prpubid = b.oid
+			AND x.prrelid IN (SELECT relid FROM pg_partition_ancestors(c.oid))), `+space+`, 0), COALESCE(to_jsonb(e)->>'prattrs', '')
+		FROM pg_publication_tables p
 		JOIN pg_publication b ON b.pubname = p.pubname
 		JOIN pg_namespace n ON n.nspname = p.schemaname JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = p.tablename
 		LEFT JOIN pg_publication_rel e ON e.prpubid = b.oid AND e.prrelid = c.oid
@@ -44,95 +45,36 @@ func readPublication(ctx context.Context, conn *pgx.Conn, name string) (tables m
 	}
 	tables = map[uint32]published{}
 	var oid uint32
+	var columns string
 	var p published
-	_, err = pgx.ForEachRow(rows, []any{&oid, &p.columns, &p.filter, &p.entry}, func() error {
-		tables[oid] = published{slices.Clone(p.columns), p.filter, p.entry}
+	_, err = pgx.ForEachRow(rows, []any{&oid, &p.columns, &p.filter, &p.entry, &columns}, func() error {
+		tables[oid] = published{slices.Clone(p.columns), p.filter, p.entry, crc32.ChecksumIEEE([]byte(columns + "\n" + p.filter))}
 		return nil
 	})
 	return tables, true, err
 }
 
-// A membership is what a publication sends of the captured tables. PostgreSQL says nothing when a table leaves a publication, and from
-// 18 on gives no more than a warning when the publication is gone: the changes are simply not sent. So what it was when the stream
-// began is compared with what it is, again and again.
-type membership struct {
-	oid     uint32 // of the publication, 0: it does not exist; one that was made again under its name has another
-	actions string // the operations that it publishes
-	tables  []candidate
-	sent    map[uint32]published
-}
-
-// readMembership reads what the publication sends of the tables.
-func readMembership(ctx context.Context, conn *pgx.Conn, name string, tables []candidate) (*membership, error) {
-	m := &membership{tables: tables}
-	rows, err := conn.Query(ctx, `SELECT oid, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, CASE WHEN pubupdate THEN 'update' END,
-		CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END) FROM pg_publication WHERE pubname = $1`, name)
-	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&m.oid, &m.actions}, func() error { return nil })
-	}
-	if err != nil || m.oid == 0 {
-		return m, err
-	}
-	m.sent, _, err = readPublication(ctx, conn, name)
-	return m, err
-}
-
 const resnapshot = "reset the connector's offsets to take a new snapshot"
 
-// lost tells what is no longer sent of that what m sent, as a permanent fault. A table that is no longer among those of now was
-// dropped, which is no loss. (Invariant 7)
-func (m *membership) lost(name string, now *membership) error {
-	switch {
-	case now.oid == 0:
-		return unpublished(name, "it was dropped")
-	case now.oid != m.oid:
-		return fault.Permanentf("PUBLICATION_CHANGED", resnapshot+": changes made without the publication were not sent",
-			"publication %s was dropped and made again", name)
-	case now.actions != m.actions:
-		return fault.Permanentf("PUBLICATION_CHANGED", "run ALTER PUBLICATION "+ident(name)+" SET (publish = "+literal(m.actions)+") and "+resnapshot,
-			"publication %s publishes only %q now", name, now.actions)
-	}
-	for _, c := range m.tables {
-		was, is := m.sent[c.oid], now.sent[c.oid]
-		_, in := now.sent[c.oid]
-		switch {
-		case in && (is.entry == was.entry || is.filter != was.filter || !slices.Equal(is.columns, was.columns)):
-		case in:
-			return fault.Permanentf("PUBLICATION_CHANGED", resnapshot+": changes made meanwhile were not sent",
-				"table %s was taken out of publication %s and added again", c, name)
-		case slices.ContainsFunc(now.tables, func(n candidate) bool { return n.oid == c.oid }):
-			return fault.Permanentf("PUBLICATION_CHANGED", "run ALTER PUBLICATION "+ident(name)+" ADD TABLE "+qualified(c.schema, c.name)+
-				" and "+resnapshot+", or take it out of table.include.list", "table %s is no longer in publication %s, so its changes are not sent", c, name)
-		}
-	}
-	return nil
+// unpublished is a publication that does not exist where the server decodes.
+func unpublished(c *settings, what string) error {
+	return fault.Permanentf("PUBLICATION_MISSING", dropSlot(c)+resnapshot+": the changes made without the publication are not decodable",
+		"publication %s is missing: %s", c.Publication, what)
 }
 
-// unpublished is a publication that does not exist where the server decodes.
-func unpublished(name, what string) error {
-	return fault.Permanentf("PUBLICATION_MISSING", resnapshot+": the changes made without the publication are not decodable",
-		"publication %s is missing: %s", name, what)
+// dropSlot is the remedy for a slot that can't be decoded any more, to which another is joined.
+func dropSlot(c *settings) string {
+	return "run SELECT pg_drop_replication_slot(" + literal(c.Slot) + ") and "
 }
 
 // prepare makes the publication cover the captured tables and returns what it sends of them. It comes before the slot: what is
-// decoded under a slot older than its publication fails or is left out.
-func (s *Source) prepare(ctx context.Context, conn *pgx.Conn) (*membership, error) {
+// decoded under a slot older than its publication fails or is left out. was is what the publication sent at the position where the
+// stream is to begin, nil if that is not known or does not matter.
+func (s *Source) prepare(ctx context.Context, conn *pgx.Conn, was *membership) (*membership, error) {
 	if err := checkServer(ctx, conn, s.settings.SlotFailover); err != nil {
 		return nil, err
 	}
-	all, err := discover(ctx, conn, s.settings)
-	if err != nil {
-		return nil, err
-	}
-	sent, exists, err := readPublication(ctx, conn, s.settings.Publication)
-	if err != nil {
-		return nil, err
-	}
-	tables, err := s.cover(ctx, conn, all, sent, exists)
-	if err != nil {
-		return nil, err
-	}
-	return readMembership(ctx, conn, s.settings.Publication, tables)
+	return s.follow(ctx, conn, was)
 }
 
 // cover adds to the publication, which sends the tables in sent, what it lacks of the chosen tables, and returns those that are
@@ -187,66 +129,6 @@ func (s *Source) cover(ctx context.Context, conn *pgx.Conn, all []candidate, sen
 		}
 	}
 	return tables, nil
-}
-
-// guard compares the publication with what it was when the stream began, and adds the captured tables that are new.
-func (s *Source) guard(ctx context.Context, st *stream) error {
-	return s.control.do(ctx, func(conn *pgx.Conn) error {
-		found, err := discover(ctx, conn, s.settings)
-		if err != nil {
-			return err
-		}
-		now, err := readMembership(ctx, conn, s.settings.Publication, found)
-		if err != nil {
-			return err
-		}
-		if err := st.members.lost(s.settings.Publication, now); err != nil {
-			return err
-		}
-		tables, err := s.cover(ctx, conn, found, now.sent, true)
-		if err != nil {
-			return err
-		}
-		before := st.members
-		if st.members, err = readMembership(ctx, conn, s.settings.Publication, tables); err == nil {
-			s.grown.add(before.tables, tables, s.settings.Database)
-		}
-		return err
-	})
-}
-
-// growth is what snapshot.Grower tells. It is safe for concurrent use.
-type growth struct {
-	mu   sync.Mutex
-	list []snapshot.Growth
-}
-
-// add notes the tables that are in now and not in before.
-func (g *growth) add(before, now []candidate, database string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	for _, c := range now {
-		if slices.ContainsFunc(before, func(b candidate) bool { return b.oid == c.oid }) {
-			continue
-		}
-		remade := slices.ContainsFunc(before, func(b candidate) bool { return b.schema == c.schema && b.name == c.name })
-		g.list = append(g.list, snapshot.Growth{Table: change.TableName{Database: database, Schema: c.schema, Table: c.name}, Remade: remade})
-	}
-}
-
-func (g *growth) any() bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return len(g.list) > 0
-}
-
-// Grown implements snapshot.Grower.
-func (s *Source) Grown() []snapshot.Growth {
-	s.grown.mu.Lock()
-	defer s.grown.mu.Unlock()
-	list := s.grown.list
-	s.grown.list = nil
-	return list
 }
 
 // publicationSQL makes the command that creates the publication or adds tables to it. ONLY keeps children by inheritance

@@ -86,7 +86,7 @@ func (s slotState) check(c *settings, from position) error {
 
 // lost explains a slot that the server has invalidated.
 func (s slotState) lost(c *settings) error {
-	again := "run SELECT pg_drop_replication_slot(" + literal(c.Slot) + ") and " + resnapshot
+	again := dropSlot(c) + resnapshot
 	switch s.reason {
 	case "rows_removed":
 		return fault.Permanentf("SLOT_LOST", "set hot_standby_feedback = on, "+again, "slot %s of the standby was invalidated, since the primary removed "+
@@ -226,7 +226,7 @@ func (s *Source) dropSlot(ctx context.Context) error {
 func (s *Source) diagnose(ctx context.Context, err error, at position) error {
 	var e *pgconn.PgError
 	if errors.As(err, &e) && e.Code == "42704" && strings.Contains(e.Message, "publication") || errors.As(err, &e) && e.Code == skippedPublication {
-		return unpublished(s.settings.Publication, e.Message)
+		return unpublished(s.settings, e.Message)
 	}
 	if err = explain(s.settings, err); fault.IsPermanent(err) {
 		return err

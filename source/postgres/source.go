@@ -146,7 +146,7 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	}
 	var members *membership
 	if err := s.control.do(ctx, func(conn *pgx.Conn) (err error) {
-		members, err = s.prepare(ctx, conn)
+		members, err = s.prepare(ctx, conn, parseNote(from))
 		return err
 	}); err != nil {
 		return nil, err
@@ -159,8 +159,11 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(context.WithoutCancel(ctx)))
 	}
-	st.members = members
+	s.note(st, members)
 	s.stream.Store(st)
+	if s.grown.any() {
+		st.Prompt()
+	}
 	return st, nil
 }
 

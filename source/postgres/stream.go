@@ -30,7 +30,8 @@ type stream struct {
 	off   int
 	key   [2][]byte // scratch for key tuples: old, new
 
-	members   *membership // what the publication sends; of the watching goroutine
+	members   atomic.Pointer[membership] // what the publication sends
+	noted     atomic.Pointer[[]byte]     // the same as a member of positions
 	relations map[uint32]*relation
 	shaper    *source.Shaper
 	trial     change.Batch // holds the rows of changes that were delivered before the resume
@@ -117,7 +118,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 func (s *stream) finish(b *change.Batch) error {
 	s.beat.append(b, s.src.setup.Now(), s.pos)
 	s.shaper.Apply(b, 0)
-	b.Resume = s.pos.encode()
+	b.Resume = s.pos.encode(*s.noted.Load())
 	s.reported, s.quietFrom = s.pos, time.Now()
 	s.delivered.Store(s.pos.LSN)
 	return nil
