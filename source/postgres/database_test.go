@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"net/url"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -63,8 +64,11 @@ func serverName(t *testing.T) string {
 	return "postgres15"
 }
 
-// fullSize reports whether a test that needs minutes at its full size is to run so: that is once, on PostgreSQL 18.
-func fullSize(t *testing.T) bool { return serverName(t) == "postgres18" && !testing.Short() }
+// fullSize reports whether a test that needs minutes at its full size is to run so: TAILRACE_FULL_SIZE asks for it, and once is enough,
+// on PostgreSQL 18.
+func fullSize(t *testing.T) bool {
+	return serverName(t) == "postgres18" && os.Getenv("TAILRACE_FULL_SIZE") != ""
+}
 
 // newDB makes a database on the shared server of the test (see serverName) and runs sql in it.
 func newDB(t *testing.T, sql string) *testDB {
