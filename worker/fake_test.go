@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -192,6 +193,28 @@ func (t *fakeTarget) Write(_ context.Context, b *change.Batch) error {
 
 func (t *fakeTarget) Close() error { return nil }
 
+// fakeLedger is a target that keeps the positions of batches of which it has refused nothing.
+type fakeLedger struct {
+	*fakeTarget
+	positions map[string]change.Position
+}
+
+func (l *fakeLedger) Write(ctx context.Context, b *change.Batch) error {
+	err := l.fakeTarget.Write(ctx, b)
+	if err == nil {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.positions[b.Origin] = bytes.Clone(b.Resume)
+	}
+	return err
+}
+
+func (l *fakeLedger) Committed(_ context.Context, origin string) (change.Position, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.positions[origin], nil
+}
+
 // until waits until ok, which is called with the target's lock held, after each write.
 func (t *fakeTarget) until(tb testing.TB, what string, ok func() bool) {
 	tb.Helper()
@@ -218,6 +241,7 @@ type harness struct {
 	dir    string
 	db     *fakeDB
 	target *fakeTarget
+	ledger *fakeLedger // the target instead; nil: it keeps no positions
 	log    *disk.Log
 	wrap   func(topic.Log) topic.Log
 	w      *Worker
@@ -276,7 +300,12 @@ func (h *harness) start() {
 				return h.db, nil
 			}}},
 		Sinks: []sink.Plugin{{Name: "fakesink", Check: none,
-			Open: func(context.Context, sink.Setup) (sink.Sink, error) { return h.target, nil }}},
+			Open: func(context.Context, sink.Setup) (sink.Sink, error) {
+				if h.ledger != nil {
+					return h.ledger, nil
+				}
+				return h.target, nil
+			}}},
 		Providers: config.Providers{Env: func(name string) (string, bool) { return "secret", name == "PASSWORD" }},
 		Version:   "test", ID: "test:1", Logger: logger, Now: time.Now, Backoff: [2]time.Duration{time.Millisecond, 5 * time.Millisecond}})
 	if err != nil {

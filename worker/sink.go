@@ -206,7 +206,7 @@ func (l *sinkLane) deliver(ctx context.Context, full <-chan *parcel, empty chan<
 // fail the task, as errors.tolerance says. It returns when the dead letters are durable.
 func (l *sinkLane) write(ctx context.Context, b *change.Batch) error {
 	if len(b.Events) == 0 {
-		return nil
+		return l.move(ctx, b)
 	}
 	err := l.snk.Write(ctx, b)
 	var rejected sink.Rejected
@@ -224,10 +224,21 @@ func (l *sinkLane) write(ctx context.Context, b *change.Batch) error {
 		e := &b.Events[r.Index]
 		l.c.log.Warn("row rejected", "task", l.t.id, "origin", b.Origin, "key", change.KeyText(e.Key), "version", e.Version, "error", r.Err)
 	}
-	if l.set.DeadLetter == "" {
+	if l.set.DeadLetter != "" {
+		if err := l.bury(ctx, b, rejected); err != nil {
+			return err
+		}
+	}
+	return l.move(ctx, b)
+}
+
+// move tells a target that keeps the position that all before b.Resume is settled, where it can't know that by itself: nothing
+// of the batch was for it, or what it refused is durable as dead letters now.
+func (l *sinkLane) move(ctx context.Context, b *change.Batch) error {
+	if _, ok := l.snk.(sink.Ledger); !ok {
 		return nil
 	}
-	return l.bury(ctx, b, rejected)
+	return l.snk.Write(ctx, &change.Batch{Origin: b.Origin, Resume: b.Resume})
 }
 
 // bury appends the rejected events to the dead letter topic, with Kafka Connect's headers that say where from and why.

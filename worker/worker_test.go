@@ -212,6 +212,30 @@ func TestSink(t *testing.T) {
 			t.Errorf("dead letters are %q", dead)
 		}
 	})
+	t.Run("case87_a_ledger_passes_what_is_buried", func(t *testing.T) {
+		h := newHarness(t)
+		h.ledger = &fakeLedger{h.target, map[string]change.Position{}}
+		h.target.reject = func(*change.Event) error { return errors.New("no") }
+		h.start()
+		h.create("src", sourceConfig(nil))
+		h.create("snk", sinkConfig(map[string]string{"errors.tolerance": "all", "errors.deadletterqueue.topic.name": "dead"}))
+		h.db.add(inserts(0, 6)...)
+		h.target.until(t, "a position", func() bool { return len(h.ledger.positions) > 0 })
+		for range 2 {
+			if _, err := h.w.Restart(t.Context(), "snk", true, false); err != nil {
+				t.Fatal(err)
+			}
+			h.awaitState("snk", Running)
+		}
+		h.db.add(inserts(6, 7)...)
+		h.target.until(t, "the last row", func() bool {
+			p, err := offsets.ParseLogPosition(h.ledger.positions["p.public.t-0"])
+			return err == nil && p.Offset == 7
+		})
+		if dead := h.records("dead"); len(dead) != 7 {
+			t.Errorf("%d dead letters of 7 rows", len(dead))
+		}
+	})
 	t.Run("case83_offsets_are_set_only_when_stopped", func(t *testing.T) {
 		h := newHarness(t)
 		h.start()
