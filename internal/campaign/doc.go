@@ -9,6 +9,7 @@
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
 //	weave -n 5000 -seed 1     simulated databases that are written to while they are copied, and connectors that die, see snapshot
 //	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way
+//	oltp -db mariadb -n 120   the load of sysbench's oltp_read_write on a source with a binary log, for so many seconds
 //	ddl -n 10000 -seed 1      random DDL statements on a MariaDB, followed by package source/mysql/ddl
 //
 // A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, the first half of which fall into the snapshot, or
@@ -21,6 +22,9 @@
 //	lost         an operation of a committed transaction, or a tombstone, that is not in the log
 //	doubled      an event in the log that no operation stands behind, or a second one behind the same operation
 //	misordered   events of one transaction, one key or one table that do not stand in the order of their commits
+//
+// On MariaDB and MySQL (-db) kill and oltp have the load of sysbench's oltp_read_write, and the tables change their structure meanwhile; the
+// server logs no names of columns. A transaction is known by its GTID there, and the journal has its operations.
 //
 // A run of handoff is one database, one connector that dies up to three times, and the judgement of all that it delivered: the
 // history of each key is legal, the fold of all events equals the tables. Its last line is runs=200 violations=0. It runs on PostgreSQL,

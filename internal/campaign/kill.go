@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -128,7 +129,7 @@ type life struct {
 func (c *campaign) life(ctx context.Context, number, done, n int) (verdict, error) {
 	l := &life{campaign: c, name: fmt.Sprintf("kill_%d_%d", os.Getpid(), number), port: c.source.Port}
 	v, err := l.run(ctx, c.seed+uint64(number), func(ctx context.Context, load *load) error {
-		if err := l.cycles(ctx, done, n, load); err != nil {
+		if err := l.cycles(ctx, done, n, &load.committed); err != nil {
 			return err
 		}
 		return l.revive(ctx)
@@ -206,6 +207,11 @@ connectors:
       decimal.handling.mode: string
       snapshot.fetch.size: 1000
 `, l.name, l.port)
+	return text + l.sinksConfiguration(l.source.Addr)
+}
+
+// sinksConfiguration is the part of connectors.yaml that names the sinks; copies is the PostgreSQL server of the copy.
+func (l *life) sinksConfiguration(copies string) (text string) {
 	if l.targets.Copy != "" {
 		text += fmt.Sprintf(`  - name: copy
     config:
@@ -213,7 +219,7 @@ connectors:
       topics.regex: %[1]s\..*
       connection.url: postgres://%[2]s/%[1]s_copy
       connection.username: postgres
-`, l.name, l.source.Addr)
+`, l.name, copies)
 	}
 	if l.targets.Redis != "" {
 		text += fmt.Sprintf(`  - name: cache
@@ -241,7 +247,7 @@ func (c *campaign) moment() time.Duration {
 }
 
 // cycles starts and kills the daemon n times.
-func (l *life) cycles(ctx context.Context, done, n int, load *load) error {
+func (l *life) cycles(ctx context.Context, done, n int, committed *atomic.Int64) error {
 	for i := range n {
 		wait := l.moment()
 		if err := l.daemon.Start(); err != nil {
@@ -260,7 +266,7 @@ func (l *life) cycles(ctx context.Context, done, n int, load *load) error {
 		if err := l.daemon.Kill(); err != nil {
 			return err
 		}
-		fmt.Fprintf(l.out, "cycle %d: killed after %s, %s, %d transactions\n", done+i+1, wait.Round(time.Millisecond), state, load.committed.Load())
+		fmt.Fprintf(l.out, "cycle %d: killed after %s, %s, %d transactions\n", done+i+1, wait.Round(time.Millisecond), state, committed.Load())
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -35,7 +36,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -52,23 +53,18 @@ func run(ctx context.Context, args []string) error {
 		return usage
 	}
 	switch args[0] {
+	case "oltp":
+		return announce(binlogCampaign(ctx, *db, plan{cycles: 1, seed: *seed, sinks: strings.Split(*sinks, ","), keep: *keep}, time.Duration(*n)*time.Second))
 	case "kill":
-		if *db != "pg15" {
-			return errors.New("the kill campaign runs on pg15 only")
-		}
 		server, err := databases(*db)
 		if err != nil {
 			return err
 		}
-		v, err := kill(ctx, plan{cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep})
-		if err != nil {
-			return err
+		p := plan{cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep}
+		if !strings.HasPrefix(*db, "pg") {
+			return announce(binlogCampaign(ctx, *db, p, 0))
 		}
-		fmt.Println(v)
-		if !v.clean() {
-			return errors.New("the promises were broken")
-		}
-		return nil
+		return announce(kill(ctx, p))
 	case "powercut":
 		return powercut(ctx, *n, *seed)
 	case "weave":
@@ -102,6 +98,18 @@ func run(ctx context.Context, args []string) error {
 		return nil
 	}
 	return usage
+}
+
+// announce prints a verdict, and is an error if that is not clean.
+func announce(v verdict, err error) error {
+	if err != nil {
+		return err
+	}
+	fmt.Println(v)
+	if !v.clean() {
+		return errors.New("the promises were broken")
+	}
+	return nil
 }
 
 // powercut runs the power cuts that are a test of topic/disk, n of them from seed on, and prints that test's own count.

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	mysqlclient "github.com/go-mysql-org/go-mysql/client"
+	"github.com/go-mysql-org/go-mysql/mysql"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/compare"
+)
+
+// The tables of sysbench's oltp_read_write, with columns of more types, and the journal of what each transaction did.
+const (
+	oltpTables = 3
+	oltpRows   = 40000
+)
+
+func oltpTable(n int) string { return fmt.Sprintf("sbtest%d", n) }
+
+// oltpSchema are the statements that make the tables of a database.
+func oltpSchema() []string {
+	list := []string{"CREATE TABLE journal (client int, seq bigint, ops longtext NOT NULL, PRIMARY KEY (client, seq))", "CREATE TABLE sentinel (id int PRIMARY KEY, mark varchar(20))",
+		"CREATE TABLE digits (d int PRIMARY KEY)", "INSERT INTO digits VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)"}
+	for n := 1; n <= oltpTables; n++ {
+		list = append(list, fmt.Sprintf(`CREATE TABLE %s (id int unsigned AUTO_INCREMENT PRIMARY KEY, k int NOT NULL, c char(120) NOT NULL, pad varchar(60), amount decimal(12,2), at datetime(6), raw varbinary(20), KEY (k))
+			CHARACTER SET %s`, oltpTable(n), []string{"utf8mb4", "latin1", "utf8mb4"}[n-1]),
+			fmt.Sprintf(`INSERT INTO %[1]s (k, c, pad, amount, at, raw) SELECT i * 7 %% %[2]d, md5(i), concat('pad é ', i), i / 100, '2024-02-29 12:34:56' + INTERVAL i SECOND, unhex(md5(i))
+			FROM (SELECT f.d * 10000 + a.d * 1000 + b.d * 100 + c.d * 10 + e.d + 1 AS i FROM digits a, digits b, digits c, digits e, digits f) s WHERE i <= %[2]d`, oltpTable(n), oltpRows))
+	}
+	return append(list, "DROP TABLE digits")
+}
+
+// oltpCompared are the tables as the comparison reads them.
+func oltpCompared(database string) []*compare.Table {
+	list := []*compare.Table{compare.NewTable(database, "journal", []compare.Column{{Name: "client", Kind: change.Int}, {Name: "seq", Kind: change.Int}, {Name: "ops", Kind: change.Text}}, 0, 1),
+		compare.NewTable(database, "sentinel", []compare.Column{{Name: "id", Kind: change.Int}, {Name: "mark", Kind: change.Text}}, 0)}
+	for n := 1; n <= oltpTables; n++ {
+		list = append(list, compare.NewTable(database, oltpTable(n), []compare.Column{{Name: "id", Kind: change.Int}, {Name: "k", Kind: change.Int}, {Name: "c", Kind: change.Text},
+			{Name: "pad", Kind: change.Text}, {Name: "amount", Kind: change.Decimal}, {Name: "at", Kind: change.Timestamp, Digits: 6}, {Name: "raw", Kind: change.Bytes}}, 0))
+	}
+	return list
+}
+
+// oltpLoad writes as sysbench's oltp_read_write does, until ctx is done. Each transaction notes in the journal what it did. Beside it the
+// tables get and lose a column.
+type oltpLoad struct {
+	addr, database string
+	seed           uint64
+	committed      atomic.Int64
+}
+
+func (l *oltpLoad) run(ctx context.Context) error {
+	var g errgroup.Group
+	for id := range clients {
+		g.Go(func() error {
+			c := &oltpClient{load: l, id: id, rnd: rand.New(rand.NewPCG(l.seed, uint64(id)))}
+			return c.run(ctx)
+		})
+	}
+	g.Go(func() error { return l.alter(ctx) })
+	return g.Wait()
+}
+
+func (l *oltpLoad) connect() (*mysqlclient.Conn, error) {
+	c, err := mysqlclient.Connect(l.addr, "root", "", l.database)
+	if err == nil {
+		_, err = c.Execute("SET NAMES utf8mb4")
+	}
+	return c, err
+}
+
+// alter changes structures now and then.
+func (l *oltpLoad) alter(ctx context.Context) (err error) {
+	c, err := l.connect()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	for n := 0; ; n++ {
+		if pauseFor(ctx, 4*time.Second) != nil {
+			return nil
+		}
+		name := oltpTable(1 + n/2%oltpTables)
+		what := []string{"ADD extra varchar(10) DEFAULT 'ex' AFTER id", "DROP extra"}[n%2]
+		if _, err := c.Execute("ALTER TABLE " + name + " " + what); err != nil {
+			return err
+		}
+	}
+}
+
+type oltpClient struct {
+	load *oltpLoad
+	id   int
+	seq  int64
+	rnd  *rand.Rand
+	conn *mysqlclient.Conn
+	ops  [][3]string // table, op, key
+}
+
+func (c *oltpClient) run(ctx context.Context) (err error) {
+	if c.conn, err = c.load.connect(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.conn.Close()) }()
+	for pauseFor(ctx, time.Duration(c.rnd.IntN(10))*time.Millisecond) == nil {
+		err := c.transaction()
+		var e *mysql.MyError
+		switch {
+		case errors.As(err, &e) && (e.Code == mysql.ER_LOCK_DEADLOCK || e.Code == mysql.ER_LOCK_WAIT_TIMEOUT || e.Code == mysql.ER_TABLE_DEF_CHANGED || e.Code == 1020):
+			if _, err := c.conn.Execute("ROLLBACK"); err != nil { // it never was
+				return err
+			}
+		case err != nil:
+			return fmt.Errorf("client %d: %w", c.id, err)
+		}
+	}
+	return nil
+}
+
+// exec runs a statement and notes what it did to a row, if it did.
+func (c *oltpClient) exec(table, op string, id int, sql string, args ...any) error {
+	r, err := c.conn.Execute(sql, args...)
+	if err == nil && r.AffectedRows > 0 && op != "" {
+		c.ops = append(c.ops, [3]string{table, op, fmt.Sprint(id)})
+	}
+	return err
+}
+
+// transaction is one of oltp_read_write: reads, an update of an indexed column and of another, a delete and an insert of the same key.
+func (c *oltpClient) transaction() error {
+	c.ops = c.ops[:0]
+	id := func() int { return 1 + c.rnd.IntN(oltpRows) }
+	if _, err := c.conn.Execute("BEGIN"); err != nil {
+		return err
+	}
+	for range 1 + c.rnd.IntN(2) {
+		t := oltpTable(1 + c.rnd.IntN(oltpTables))
+		from, gone := id(), id()
+		steps := []func() error{
+			func() error { return c.exec(t, "", 0, fmt.Sprintf("SELECT c FROM %s WHERE id = %d", t, id())) },
+			func() error {
+				return c.exec(t, "", 0, fmt.Sprintf("SELECT sum(k) FROM %s WHERE id BETWEEN %d AND %d", t, from, from+99))
+			},
+			func() error {
+				n := id()
+				return c.exec(t, "u", n, fmt.Sprintf("UPDATE %s SET k = k + 1 WHERE id = %d", t, n))
+			},
+			func() error {
+				n := id()
+				return c.exec(t, "u", n, fmt.Sprintf("UPDATE %s SET c = '%s', amount = amount + 0.01, at = now(6) WHERE id = %d", t, strings.Repeat(fmt.Sprint(c.rnd.Uint32()), 3), n))
+			},
+			func() error { return c.exec(t, "d", gone, fmt.Sprintf("DELETE FROM %s WHERE id = %d", t, gone)) },
+			func() error {
+				return c.exec(t, "c", gone, fmt.Sprintf("INSERT IGNORE INTO %s (id, k, c, pad, amount, at, raw) VALUES (%d, %d, 'né', NULL, -1.5, now(6), x'00ff')", t, gone, id()))
+			},
+		}
+		for _, step := range steps {
+			if err := step(); err != nil {
+				return err
+			}
+		}
+	}
+	if c.rnd.IntN(12) == 0 {
+		_, err := c.conn.Execute("ROLLBACK")
+		return err
+	}
+	ops, err := json.Marshal(c.ops)
+	if err != nil {
+		return err
+	}
+	if _, err := c.conn.Execute(fmt.Sprintf("INSERT INTO journal VALUES (%d, %d, '%s')", c.id, c.seq+1, ops)); err != nil {
+		return err
+	}
+	if _, err := c.conn.Execute("COMMIT"); err != nil {
+		return err
+	}
+	c.seq++
+	c.load.committed.Add(1)
+	return nil
+}
