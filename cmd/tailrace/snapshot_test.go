@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"os"
@@ -16,7 +17,9 @@ import (
 	"testing"
 	"time"
 
+	mysqlclient "github.com/go-mysql-org/go-mysql/client"
 	"github.com/jackc/pgx/v5"
+
 	"github.com/tailrace/tailrace/internal/compare"
 	"github.com/tailrace/tailrace/internal/daemon"
 	"github.com/tailrace/tailrace/internal/servers"
@@ -26,13 +29,16 @@ import (
 // snapshotPatience bounds every wait of these tests.
 const snapshotPatience = time.Minute
 
-// lab is a daemon with one PostgreSQL source, of which the server logs every statement.
+// lab is a daemon with one source, of which the server logs every statement.
 type lab struct {
 	*testing.T
 	server *servers.Server
 	name   string // of the database, the slot and the topics' prefix
+	schema string // of the tables: public, or the database
 	url    string
-	conn   *pgx.Conn
+	conn   *pgx.Conn         // PostgreSQL
+	mysql  *mysqlclient.Conn // MariaDB and MySQL
+	class  string            // of the connector
 	d      *daemon.Daemon
 	dir    string
 }
@@ -40,24 +46,59 @@ type lab struct {
 // newLab runs sql in a fresh database and starts a daemon with a connector pg on it; more is added to its configuration.
 func newLab(t *testing.T, server *servers.Server, sql string, more map[string]string) *lab {
 	t.Helper()
+	l := prepareLab(t, server, sql, more)
+	l.d = start(t, filepath.Join(l.dir, "data"), filepath.Join(l.dir, "connectors.yaml"))
+	return l
+}
+
+// prepareLab does what newLab does, but starts no daemon.
+func prepareLab(t *testing.T, server *servers.Server, sql string, more map[string]string) *lab {
+	t.Helper()
 	l := &lab{T: t, dir: t.TempDir(), server: server, name: "lab_" + strings.ToLower(rand.Text()[:8])}
-	l.url = "postgres://postgres@" + server.Addr + "/" + l.name
-	if err := compare.Exec(t.Context(), server.URL, "CREATE DATABASE "+l.name); err != nil {
+	if strings.HasPrefix(server.URL, "postgres:") {
+		l.onPostgres(sql)
+	} else {
+		l.onMySQL(sql)
+	}
+	text := "version: 1\nconnectors:\n  - name: pg\n    config: " + string(l.props(more)) + "\n"
+	if err := os.WriteFile(filepath.Join(l.dir, "connectors.yaml"), []byte(text), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	return l
+}
+
+func (l *lab) onPostgres(sql string) {
+	l.Helper()
+	l.schema, l.class = "public", "postgres"
+	l.url = "postgres://postgres@" + l.server.Addr + "/" + l.name
+	if err := compare.Exec(l.Context(), l.server.URL, "CREATE DATABASE "+l.name); err != nil {
+		l.Fatal(err)
 	}
 	var err error
-	if l.conn, err = pgx.Connect(t.Context(), l.url); err != nil {
-		t.Fatal(err)
+	if l.conn, err = pgx.Connect(l.Context(), l.url); err != nil {
+		l.Fatal(err)
 	}
-	t.Cleanup(func() { l.conn.Close(context.Background()) })
+	l.Cleanup(func() { l.conn.Close(context.Background()) })
 	l.exec(sql)
 	l.exec("CREATE PUBLICATION p FOR ALL TABLES")
-	file := filepath.Join(l.dir, "connectors.yaml")
-	if err := os.WriteFile(file, []byte("version: 1\nconnectors:\n  - name: pg\n    config: "+string(l.props(more))+"\n"), 0o600); err != nil {
-		t.Fatal(err)
+}
+
+// onMySQL makes the database; sql is statements separated by semicolons.
+func (l *lab) onMySQL(sql string) {
+	l.Helper()
+	var err error
+	if l.mysql, err = mysqlclient.Connect(l.server.Addr, "root", "", ""); err != nil {
+		l.Fatal(err)
 	}
-	l.d = start(t, filepath.Join(l.dir, "data"), file)
-	return l
+	l.Cleanup(func() { l.mysql.Close() })
+	l.schema, l.class = l.name, "mysql"
+	if version, err := l.mysql.Execute("SELECT @@version"); err != nil {
+		l.Fatal(err)
+	} else if text, err := version.GetString(0, 0); err != nil || strings.Contains(text, "MariaDB") {
+		l.class = "mariadb"
+	}
+	l.exec("CREATE DATABASE " + l.name + "; USE " + l.name + "; CREATE USER " + l.name + " IDENTIFIED BY 'secret'; GRANT SELECT ON " + l.name + ".* TO " +
+		l.name + "; GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + l.name + "; " + sql)
 }
 
 // props is the configuration of the connector, as JSON.
@@ -66,12 +107,15 @@ func (l *lab) props(more map[string]string) []byte {
 	if err != nil {
 		l.Fatal(err)
 	}
-	p := map[string]string{"connector.class": "postgres", "topic.prefix": l.name, "database.hostname": host, "database.port": port,
-		"database.user": "postgres", "database.dbname": l.name, "slot.name": l.name, "publication.name": "p",
-		"publication.autocreate.mode": "disabled", "snapshot.fetch.size": "100"}
-	for k, v := range more {
-		p[k] = v
+	p := map[string]string{"connector.class": l.class, "topic.prefix": l.name, "database.hostname": host, "database.port": port,
+		"snapshot.fetch.size": "100"}
+	if l.mysql != nil {
+		maps.Copy(p, map[string]string{"database.user": l.name, "database.password": "secret", "database.include.list": l.name, "include.schema.changes": "false"})
+	} else {
+		maps.Copy(p, map[string]string{"database.user": "postgres", "database.dbname": l.name, "slot.name": l.name, "publication.name": "p",
+			"publication.autocreate.mode": "disabled"})
 	}
+	maps.Copy(p, more)
 	text, err := json.Marshal(p)
 	if err != nil {
 		l.Fatal(err)
@@ -81,9 +125,64 @@ func (l *lab) props(more map[string]string) []byte {
 
 func (l *lab) exec(sql string) {
 	l.Helper()
-	if _, err := l.conn.Exec(l.Context(), sql); err != nil {
-		l.Fatalf("%.100s: %v", sql, err)
+	if l.mysql == nil {
+		if _, err := l.conn.Exec(l.Context(), sql); err != nil {
+			l.Fatalf("%.100s: %v", sql, err)
+		}
+		return
 	}
+	for one := range strings.SplitSeq(sql, "; ") {
+		if _, err := l.mysql.Execute(one); err != nil {
+			l.Fatalf("%.100s: %v", one, err)
+		}
+	}
+}
+
+// of is a table's name in signals and lists.
+func (l *lab) of(table string) string { return l.schema + "." + table }
+
+// rows returns the rows of a query as lines of text.
+func (l *lab) rows(sql string) (lines []string) {
+	l.Helper()
+	if l.mysql == nil {
+		rows, err := l.conn.Query(l.Context(), sql)
+		if err != nil {
+			l.Fatal(err)
+		}
+		if lines, err = pgx.CollectRows(rows, pgx.RowTo[string]); err != nil {
+			l.Fatal(err)
+		}
+		return lines
+	}
+	r, err := l.mysql.Execute(sql)
+	for i := 0; err == nil && i < r.RowNumber(); i++ {
+		var line string
+		line, err = r.GetString(i, 0)
+		lines = append(lines, line)
+	}
+	if err != nil {
+		l.Fatalf("%s: %v", sql, err)
+	}
+	return lines
+}
+
+// statements returns what the connector has run on the server, by the server's own log.
+func (l *lab) statements() (list []string) {
+	l.Helper()
+	if l.mysql != nil {
+		return l.rows("SELECT CONVERT(argument USING utf8mb4) FROM mysql.general_log WHERE command_type IN ('Query', 'Prepare', 'Execute') AND user_host LIKE '%[" + l.name + "]%' ORDER BY event_time")
+	}
+	text, err := os.ReadFile(filepath.Join(l.server.Dir, "server.log"))
+	if err != nil {
+		l.Fatal(err)
+	}
+	ours := regexp.MustCompile(`^\[tailrace pg/` + l.name + `\] LOG:  (?:statement: |execute [^:]*: |received replication command: )(.*)`)
+	for line := range strings.SplitSeq(string(text), "\n") {
+		if m := ours.FindStringSubmatch(line); m != nil {
+			list = append(list, m[1])
+		}
+	}
+	return list
 }
 
 func (l *lab) cli(args ...string) string {
@@ -149,7 +248,7 @@ func (l *lab) records(table string) map[string]int {
 
 func (l *lab) read(table string, visit func(*compare.Record) error) {
 	l.Helper()
-	in, err := l.d.Tail(l.Context(), l.name+".public."+table)
+	in, err := l.d.Tail(l.Context(), l.name+"."+l.of(table))
 	if err != nil {
 		l.Fatal(err)
 	}
@@ -202,22 +301,16 @@ func (l *lab) kill() {
 // readOnly holds the server's log against what a snapshot may do: no lock is taken and nothing is written.
 func (l *lab) readOnly() {
 	l.Helper()
-	text, err := os.ReadFile(filepath.Join(l.server.Dir, "server.log"))
-	if err != nil {
-		l.Fatal(err)
-	}
-	ours := regexp.MustCompile(`^\[tailrace pg/` + l.name + `\] LOG:  (?:statement: |execute [^:]*: |received replication command: )(.*)`)
 	allowed := regexp.MustCompile(`^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
-	literals, writes := regexp.MustCompile(`'[^']*'`), regexp.MustCompile(`(?i)\b(LOCK|INSERT|UPDATE|DELETE|TRUNCATE|SHARE)\b`)
+	if l.mysql != nil {
+		allowed = regexp.MustCompile(`(?i)^\s*(START TRANSACTION WITH CONSISTENT SNAPSHOT|SELECT|COMMIT|ROLLBACK|SHOW |SET )`)
+	}
+	literals, writes := regexp.MustCompile(`'[^']*'`), regexp.MustCompile(`(?i)\b(LOCK|FLUSH|INSERT|UPDATE|DELETE|TRUNCATE|SHARE|SET (GLOBAL|PERSIST))\b`)
 	n := 0
-	for line := range strings.SplitSeq(string(text), "\n") {
-		m := ours.FindStringSubmatch(line)
-		if m == nil {
-			continue
-		}
+	for _, sql := range l.statements() {
 		n++
-		if m[1] != "" && !allowed.MatchString(m[1]) || writes.MatchString(literals.ReplaceAllString(m[1], "")) {
-			l.Errorf("the connector ran %s", m[1])
+		if sql != "" && !allowed.MatchString(sql) || writes.MatchString(literals.ReplaceAllString(sql, "")) {
+			l.Errorf("the connector ran %s", sql)
 		}
 	}
 	if n < 20 {
