@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,6 +40,7 @@ func (v *ddlVerdict) String() string {
 type ddlRun struct {
 	verdict ddlVerdict
 	conn    *mysqlclient.Conn
+	dialect ddl.Dialect
 	in      *replication.BinlogStreamer
 	dec     binlog.Decoder
 	known   ddl.Schemas
@@ -63,7 +65,7 @@ func randomDDL(ctx context.Context, address string, n int, seed uint64) (*ddlVer
 		return nil, err
 	}
 	defer conn.Close()
-	r := &ddlRun{conn: conn, maker: &ddlMaker{random: rand.New(rand.NewPCG(seed, 61))}}
+	r := &ddlRun{conn: conn, dialect: dialectOf(conn.GetServerVersion()), maker: &ddlMaker{random: rand.New(rand.NewPCG(seed, 61))}}
 	for _, q := range []string{"set names utf8mb4", "set session sql_mode = ''", "drop database if exists " + ddlDatabases[0], "drop database if exists " + ddlDatabases[1]} {
 		if _, err := conn.Execute(q); err != nil {
 			return nil, err
@@ -73,7 +75,11 @@ func randomDDL(ctx context.Context, address string, n int, seed uint64) (*ddlVer
 		return nil, err
 	}
 	r.at = r.pos
-	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{ServerID: 900000 + uint32(seed%90000), Flavor: mysql.MariaDBFlavor, Host: u.Hostname(),
+	flavor := mysql.MySQLFlavor
+	if r.dialect.MariaDB {
+		flavor = mysql.MariaDBFlavor
+	}
+	syncer := replication.NewBinlogSyncer(replication.BinlogSyncerConfig{ServerID: 900000 + uint32(seed%90000), Flavor: flavor, Host: u.Hostname(),
 		Port: uint16(port), User: "root", RawModeEnabled: true, Logger: slog.New(slog.DiscardHandler)})
 	defer syncer.Close()
 	if r.in, err = syncer.StartSync(mysql.Position{Name: r.file, Pos: r.pos}); err != nil {
@@ -101,6 +107,9 @@ func randomDDL(ctx context.Context, address string, n int, seed uint64) (*ddlVer
 
 func (r *ddlRun) status() error {
 	s, err := r.conn.Execute("show master status")
+	if err != nil {
+		s, err = r.conn.Execute("show binary log status") // MySQL 8.4 and later
+	}
 	if err != nil {
 		return err
 	}
@@ -157,8 +166,10 @@ func (r *ddlRun) apply(q *binlog.Query) error {
 	if err != nil || !ok {
 		return fmt.Errorf("statement in charset %s: %w", charset, err)
 	}
-	e := r.known.Apply(ddl.Statement{Text: string(text), Database: string(q.Schema), Failed: q.Error != 0}, ddl.Dialect{MariaDB: true, Version: 101100, AnsiQuotes: q.SQLMode&binlog.ModeANSIQuotes != 0,
-		NoBackslash: q.SQLMode&binlog.ModeNoBackslashEscapes != 0, ImplicitTimestamps: q.ImplicitTimestamps, Charset: server})
+	d := r.dialect
+	d.AnsiQuotes, d.NoBackslash = q.SQLMode&binlog.ModeANSIQuotes != 0, q.SQLMode&binlog.ModeNoBackslashEscapes != 0
+	d.ImplicitTimestamps, d.Charset = q.ImplicitTimestamps, server
+	e := r.known.Apply(ddl.Statement{Text: string(text), Database: string(q.Schema), Failed: q.Error != 0}, d)
 	for _, n := range e.Unknown {
 		r.verdict.unknown++
 		t, err := r.catalog(n)
@@ -174,9 +185,13 @@ func (r *ddlRun) apply(q *binlog.Query) error {
 
 // catalog reads the structure of a table, nil if there is none.
 func (r *ddlRun) catalog(n ddl.Name) (*ddl.Table, error) {
+	collation := "collation_name"
+	if r.dialect.MariaDB {
+		collation = "full_collation_name"
+	}
 	res, err := r.conn.Execute(fmt.Sprintf("select column_name, column_type, ifnull(character_set_name, ''), is_nullable, column_key, extra, ifnull((select character_set_name"+
-		" from information_schema.tables t join information_schema.collation_character_set_applicability a on a.full_collation_name = t.table_collation where t.table_schema = c.table_schema"+
-		" and t.table_name = c.table_name limit 1), '') from information_schema.columns c where table_schema = '%s' and table_name = '%s' order by ordinal_position", n.Database, n.Table))
+		" from information_schema.tables t join information_schema.collation_character_set_applicability a on a.%s = t.table_collation where t.table_schema = c.table_schema"+
+		" and t.table_name = c.table_name limit 1), '') from information_schema.columns c where table_schema = '%s' and table_name = '%s' order by ordinal_position", collation, n.Database, n.Table))
 	if err != nil || res.RowNumber() == 0 {
 		return nil, err
 	}
@@ -191,7 +206,7 @@ func (r *ddlRun) catalog(n ddl.Name) (*ddl.Table, error) {
 			return nil, err
 		}
 		c.Invisible = strings.Contains(s[5], "INVISIBLE")
-		t.Columns, t.Charset = append(t.Columns, c), s[6]
+		t.Columns, t.Charset = append(t.Columns, c), cmp.Or(map[string]string{"utf8": "utf8mb3"}[s[6]], s[6])
 	}
 	key, err := r.conn.Execute(fmt.Sprintf("select column_name from information_schema.statistics where table_schema = '%s' and table_name = '%s' and index_name = 'PRIMARY' order by seq_in_index",
 		n.Database, n.Table))
@@ -250,9 +265,21 @@ func ddlShape(t *ddl.Table) string {
 	return fmt.Sprintf("%skey %v charset %s", b.String(), t.Key, t.Charset)
 }
 
+// dialectOf reads the version that a server greets with.
+func dialectOf(version string) ddl.Dialect {
+	version = strings.TrimPrefix(version, "5.5.5-") // how MariaDB begins for old replicas
+	var major, minor, patch int
+	_, _ = fmt.Sscanf(version, "%d.%d.%d", &major, &minor, &patch)
+	return ddl.Dialect{MariaDB: strings.Contains(version, "MariaDB"), Version: major*10000 + minor*100 + patch}
+}
+
 // ddlCampaign runs on a private server.
-func ddlCampaign(ctx context.Context, n int, seed uint64) (*ddlVerdict, error) {
-	server, err := servers.Start(ctx, "mariadb10", servers.Options{})
+func ddlCampaign(ctx context.Context, db string, n int, seed uint64) (*ddlVerdict, error) {
+	name, _, _, err := binlogServer(db)
+	if err != nil {
+		return nil, err
+	}
+	server, err := servers.Start(ctx, name, servers.Options{})
 	if err != nil {
 		return nil, err
 	}

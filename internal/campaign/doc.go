@@ -9,8 +9,8 @@
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
 //	weave -n 5000 -seed 1     simulated databases that are written to while they are copied, and connectors that die, see snapshot
 //	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way
-//	oltp -db mariadb -n 120   the load of sysbench's oltp_read_write on a source with a binary log, for so many seconds
-//	ddl -n 10000 -seed 1      random DDL statements on a MariaDB, followed by package source/mysql/ddl
+//	oltp -n 120               the load of sysbench's oltp_read_write on a source with a binary log, for so many seconds
+//	ddl -n 10000 -seed 1      random DDL statements on a MariaDB or MySQL, followed by package source/mysql/ddl
 //
 // A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, the first half of which fall into the snapshot, or
 // at least begin there.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -43,7 +44,7 @@ func run(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(args[0], flag.ContinueOnError)
 	n := flags.Int("n", 60, "cycles")
 	seed := flags.Uint64("seed", 1, "seed of all that is random")
-	db := flags.String("db", "pg15", "source database")
+	db := flags.String("db", "", "source database; pg15, of ddl and oltp mariadb, if not given")
 	sinks := flags.String("sinks", "postgres,redis,elasticsearch", "sinks that follow the log")
 	keep := flags.Bool("keep", false, "keep data directories and logs")
 	if err := flags.Parse(args[1:]); err != nil {
@@ -51,6 +52,10 @@ func run(ctx context.Context, args []string) error {
 	}
 	if flags.NArg() > 0 || *n < 1 {
 		return usage
+	}
+	if *db == "" {
+		*db = map[string]string{"oltp": "mariadb", "ddl": "mariadb"}[args[0]]
+		*db = cmp.Or(*db, "pg15")
 	}
 	switch args[0] {
 	case "oltp":
@@ -84,7 +89,7 @@ func run(ctx context.Context, args []string) error {
 		}
 		return nil
 	case "ddl":
-		v, err := ddlCampaign(ctx, *n, *seed)
+		v, err := ddlCampaign(ctx, *db, *n, *seed)
 		if err != nil {
 			return err
 		}

@@ -1,7 +1,6 @@
 package mysql
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -161,9 +160,7 @@ func (h *history) apply(q *binlog.Query, text []byte) ddl.Effect {
 	d.AnsiQuotes, d.NoBackslash = q.SQLMode&binlog.ModeANSIQuotes != 0, q.SQLMode&binlog.ModeNoBackslashEscapes != 0
 	d.ImplicitTimestamps = q.ImplicitTimestamps || h.implicit
 	d.Charset, _ = binlog.CharsetName(q.Server)
-	if d.Charset == "utf8" {
-		d.Charset = "utf8mb3"
-	}
+	d.Charset = modern(d.Charset)
 	e := h.known.Apply(ddl.Statement{Text: string(text), Database: string(q.Schema), Failed: q.Error != 0}, d)
 	for _, names := range [][]ddl.Name{e.Changed, e.Dropped, e.Unknown} {
 		for _, n := range names {
@@ -183,13 +180,21 @@ func (h *history) apply(q *binlog.Query, text []byte) ddl.Effect {
 	return e
 }
 
+// modern returns the name of a charset as later servers and package binlog have it.
+func modern(charset string) string {
+	if charset == "utf8" {
+		return "utf8mb3"
+	}
+	return charset
+}
+
 // set takes the structure of a table as the catalog has it; nil: it is not there.
 func (h *history) set(n ddl.Name, d *detail) {
 	if h.pending[tableNote(n)] = true; d == nil {
 		h.known.Remove(n)
 		return
 	}
-	h.known.Set(&ddl.Table{Name: n, Charset: d.charset, Columns: d.columns, Key: d.primary})
+	h.known.Set(&ddl.Table{Name: n, Charset: modern(d.charset), Columns: d.columns, Key: d.primary})
 }
 
 // forget gives a table up that is there.
@@ -282,7 +287,7 @@ func (s *stream) prepare(ctx context.Context, at status) error {
 		rows, err := c.rows("SELECT SCHEMA_NAME, DEFAULT_CHARACTER_SET_NAME FROM information_schema.SCHEMATA")
 		for _, r := range rows {
 			if _, known := s.history.known.Database(r[0]); !known && s.src.settings.capturesDatabase(r[0]) {
-				databases[r[0]] = cmp.Or(map[string]string{"utf8": "utf8mb3"}[r[1]], r[1])
+				databases[r[0]] = modern(r[1])
 			}
 		}
 		return err

@@ -247,6 +247,9 @@ func (t *Table) convert(charset string) bool {
 			if strings.HasPrefix(c.Charset, "ucs2") || strings.HasPrefix(c.Charset, "utf16") || c.Charset == "utf32" {
 				return false // MariaDB takes the labels' bytes for characters
 			}
+			if slices.ContainsFunc(c.Labels, func(label string) bool { return !certain("latin1", label) }) {
+				return false // and so does MySQL 9 in some cases
+			}
 			c.Labels, c.Charset = slices.Clone(c.Labels), charset
 		case "char", "varchar", "longtext":
 			c.Charset = charset
