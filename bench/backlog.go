@@ -30,6 +30,7 @@ type lab struct {
 	conn *pgx.Conn
 	dir  string // for data directories
 	self string // this program
+	host string // of the database, as both sides connect to it: the directory of its unix socket, or its address for TCP
 	n    int    // numbers connectors and slots
 }
 
@@ -40,7 +41,7 @@ func openLab(ctx context.Context) (*lab, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &lab{srv: srv}
+	l := &lab{srv: srv, host: srv.Dir}
 	if l.conn, err = pgx.Connect(ctx, srv.URL); err != nil {
 		return l, err
 	}
@@ -84,7 +85,7 @@ func (l *lab) connector() (string, map[string]string) {
 	l.n++
 	name := fmt.Sprintf("bench%d", l.n)
 	return name, map[string]string{
-		"connector.class": "postgres", "database.hostname": l.srv.Dir, "database.port": fmt.Sprint(l.srv.Port),
+		"connector.class": "postgres", "database.hostname": l.host, "database.port": fmt.Sprint(l.srv.Port),
 		"database.user": "postgres", "database.dbname": "postgres", "topic.prefix": name, "slot.name": name,
 		"publication.name": "bench", "table.include.list": "public.b", "snapshot.mode": "no_data",
 	}
@@ -172,7 +173,7 @@ func measure(cmd *exec.Cmd) (usage, error) {
 
 // reference drains a slot by pg_recvlogical into path up to target.
 func (l *lab) reference(ctx context.Context, slot, path string, target uint64) (usage, error) {
-	cmd := exec.CommandContext(ctx, pgRecvlogical, "-h", l.srv.Dir, "-p", fmt.Sprint(l.srv.Port), "-U", "postgres", "-d", "postgres",
+	cmd := exec.CommandContext(ctx, pgRecvlogical, "-h", l.host, "-p", fmt.Sprint(l.srv.Port), "-U", "postgres", "-d", "postgres",
 		"--slot", slot, "--start", "-f", path, "-o", "proto_version=1", "-o", "publication_names=bench",
 		"--endpos", fmt.Sprintf("%X/%X", target>>32, uint32(target)), "--no-loop", "-F", "0")
 	cmd.Stderr = os.Stderr

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tailrace/tailrace/change"
@@ -48,6 +49,7 @@ type report struct {
 	Bytes    int64  // stored in the topics of the connector
 	JSONRows int64
 	P50, P99 float64 // milliseconds from commit to durable
+	Cores    float64 // CPU seconds of the process for each second, after the first, of a job that runs for a time
 	First    float64 // seconds from the start of the process to the first durable event
 }
 
@@ -186,7 +188,10 @@ func child(arg string) error {
 	var r report
 	switch {
 	case j.For > 0:
-		time.Sleep(j.For)
+		time.Sleep(time.Second) // the connector starts
+		began, used := time.Now(), cpu()
+		time.Sleep(j.For - time.Second)
+		r.Cores = (cpu() - used) / time.Since(began).Seconds()
 	case j.First:
 		if err := wait(first, w, j.Name); err != nil {
 			return err
@@ -229,6 +234,15 @@ func child(arg string) error {
 		}
 	}
 	return json.NewEncoder(os.Stdout).Encode(r)
+}
+
+// cpu returns the CPU seconds that this process has used.
+func cpu() float64 {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
+		return math.NaN()
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano()).Seconds()
 }
 
 // wait blocks until c is closed, or the connector has failed for good.

@@ -140,13 +140,27 @@ func drainSmall(ctx context.Context, l *lab, o options) ([]figure, error) {
 	return []figure{collect(f, rounds, func(r round) float64 { return r.ref.wall / r.ours.wall })}, err
 }
 
-func drainGiant(ctx context.Context, l *lab, o options) ([]figure, error) {
-	rounds, _, err := l.drain(ctx, options{rows: 1_000_000, rounds: 1}, 1_000_000, nil)
-	f := figure{id: "B7", what: "peak RSS with one transaction of 1M rows", floor: 192, target: 96, atMost: true, unit: " MB"}
-	return []figure{collect(f, rounds, func(r round) float64 { return r.ours.rss })}, err
+// drainTCP is B1 with both sides on TCP, where the server makes one send for each message.
+func drainTCP(ctx context.Context, l *lab, o options) ([]figure, error) {
+	socket := l.host
+	l.host = "127.0.0.1"
+	defer func() { l.host = socket }()
+	rounds, _, err := l.drain(ctx, o, 1000, nil)
+	f := figure{id: "B3", what: "B1 over TCP / pg_recvlogical over TCP", floor: 0.80, target: 0.92}
+	return []figure{collect(f, rounds, func(r round) float64 { return r.ref.wall / r.ours.wall })}, err
 }
 
-// latency writes 10,000 events a second, in transactions of ten rows, while a child follows.
+func drainGiant(ctx context.Context, l *lab, o options) ([]figure, error) {
+	rounds, _, err := l.drain(ctx, options{rows: 1_000_000, rounds: o.rounds}, 1_000_000, nil)
+	return []figure{
+		collect(figure{id: "B7", what: "peak RSS with one transaction of 1M rows", floor: 192, target: 96, atMost: true, unit: " MB"}, rounds,
+			func(r round) float64 { return r.ours.rss }),
+		collect(figure{id: "B9", what: "one transaction of 1M rows, time / pg_recvlogical's with protocol version 1", floor: 1.1, target: 0.80, atMost: true}, rounds,
+			func(r round) float64 { return r.ours.wall / r.ref.wall }),
+	}, err
+}
+
+// latency writes 10,000 events a second, in transactions of ten rows, while a child follows, and then nothing.
 func latency(ctx context.Context, l *lab, _ options) ([]figure, error) {
 	j, err := l.prepare(ctx, l.data())
 	if err != nil {
@@ -166,9 +180,15 @@ func latency(ctx context.Context, l *lab, _ options) ([]figure, error) {
 		return nil, err
 	}
 	fmt.Printf("  %d events in %d s\n", r.Rows, seconds)
+	rest, _, err := l.child(ctx, j)
+	if err != nil {
+		return nil, err
+	}
 	return []figure{
 		{id: "B8", what: fmt.Sprintf("commit -> durable at %d events/s, p50", r.Rows/seconds), floor: 10, target: 4, atMost: true, unit: " ms", values: []float64{r.P50}},
 		{id: "B8", what: "the same, p99", floor: 50, target: 12, atMost: true, unit: " ms", values: []float64{r.P99}},
+		{id: "B17", what: fmt.Sprintf("CPU at %d events/s, in cores", r.Rows/seconds), floor: 0.5, target: 0.25, atMost: true, values: []float64{r.Cores}},
+		{id: "B17", what: "CPU at rest, in cores", floor: 0.01, target: 0.003, atMost: true, values: []float64{rest.Cores}},
 	}, l.dropSlots(ctx)
 }
 

@@ -99,7 +99,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B4", "B6", "B6s", "B7", "B8", "B10", "B11", "B12", "B12c", "B13", "B14", "B15"}
+	known := []string{"B1", "B1j", "B2", "B3", "B4", "B6", "B6s", "B7", "B8", "B9", "B10", "B11", "B12", "B12c", "B13", "B14", "B15", "B17"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -130,8 +130,9 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B1", "B4", "B6", "B6s", "B7"}, drainLarge},
 		{[]string{"B1j"}, drainJSON},
 		{[]string{"B2"}, drainSmall},
-		{[]string{"B7"}, drainGiant},
-		{[]string{"B8"}, latency},
+		{[]string{"B3"}, drainTCP},
+		{[]string{"B7", "B9"}, drainGiant},
+		{[]string{"B8", "B17"}, latency},
 		{[]string{"B10"}, copyRows},
 		{[]string{"B11"}, mariaRatio},
 		{[]string{"B12", "B12c"}, againstBareLoop},
