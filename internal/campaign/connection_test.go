@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
-	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -24,13 +22,17 @@ func TestLostConnections(t *testing.T) {
 		const resets, terminations = 100, 20
 		source := servers.Private(t, "postgres15", map[string]string{"track_commit_timestamp": "on"})
 		between := proxy.New(t, source.Addr)
+		port, err := portOf(between.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
 		bin, err := daemon.Build(t.Context(), t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
 		var out strings.Builder
 		c := &campaign{plan: plan{sinks: []string{"postgres"}}, dir: t.TempDir(), bin: bin, source: source, out: &out}
-		l := &life{campaign: c, name: "connections", port: portOf(t, between.Addr())}
+		l := &life{campaign: c, name: "connections", port: port}
 		rnd := rand.New(rand.NewPCG(23, 0))
 		v, err := l.run(t.Context(), 23, func(ctx context.Context, _ *load) error {
 			ready, cancel := context.WithTimeout(ctx, settleTime)
@@ -77,50 +79,4 @@ func TestLostConnections(t *testing.T) {
 			t.Errorf("%s, %v\n%s", v, err, out.String())
 		}
 	})
-}
-
-// recovered fails unless the source gets going again soon, without going round and round about a slot that is in use, and then
-// waits for the end of the snapshot.
-func (l *life) recovered(ctx context.Context) error {
-	soon, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
-	err := l.daemon.Until(soon, func() (bool, error) {
-		list, err := l.daemon.Status(soon)
-		if err != nil {
-			return false, err
-		}
-		for _, c := range list {
-			for _, t := range c.Tasks {
-				if c.Name == "source" && t.State == "RUNNING" && t.Snapshot != nil {
-					return true, nil
-				}
-			}
-		}
-		return false, daemon.Failed(list)
-	})
-	if err != nil {
-		return fmt.Errorf("the source does not recover: %w", err)
-	}
-	return l.copied(ctx)
-}
-
-// pause lets time pass, because the faults have to come at moments that have nothing to do with the daemon's.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
-	}
-}
-
-func portOf(t *testing.T, addr string) int {
-	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp", addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return a.Port
 }

@@ -19,6 +19,7 @@ import (
 	"github.com/tailrace/tailrace/internal/compare"
 	"github.com/tailrace/tailrace/internal/daemon"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/internal/servers/proxy"
 )
 
 const (
@@ -28,8 +29,9 @@ const (
 	settleTime   = 3 * time.Minute // for the log and the sinks to catch up at the end of a life
 )
 
-// plan is what a kill campaign is to do.
+// plan is what a campaign of lives is to do.
 type plan struct {
+	kind     string // kill, dbcrash or resets
 	cycles   int
 	seed     uint64
 	database string
@@ -48,8 +50,8 @@ type campaign struct {
 	out     io.Writer
 }
 
-// kill runs a campaign of kill -9.
-func kill(ctx context.Context, p plan) (v verdict, err error) {
+// lives runs a campaign of lives.
+func lives(ctx context.Context, p plan) (v verdict, err error) {
 	c := campaign{plan: p, rnd: rand.New(rand.NewPCG(p.seed, 0)), out: os.Stdout}
 	if c.dir, err = os.MkdirTemp("", "tailrace-campaign-"); err != nil {
 		return v, err
@@ -123,17 +125,24 @@ type life struct {
 	url    string // of the source
 	daemon *daemon.Daemon
 	sides  []compare.Side
+
+	between *proxy.Proxy // between the daemon and the source; nil: nothing
 }
 
 // life runs n cycles, lets everything come to rest and judges it. done cycles were before.
 func (c *campaign) life(ctx context.Context, number, done, n int) (verdict, error) {
-	l := &life{campaign: c, name: fmt.Sprintf("kill_%d_%d", os.Getpid(), number), port: c.source.Port}
-	v, err := l.run(ctx, c.seed+uint64(number), func(ctx context.Context, load *load) error {
-		if err := l.cycles(ctx, done, n, &load.committed); err != nil {
-			return err
+	l := &life{campaign: c, name: fmt.Sprintf("%s_%d_%d", c.kind, os.Getpid(), number), port: c.source.Port}
+	if c.kind == "resets" {
+		var err error
+		if l.between, err = proxy.Start(c.source.Addr); err != nil {
+			return verdict{}, err
 		}
-		return l.revive(ctx)
-	})
+		defer l.between.Close()
+		if l.port, err = portOf(l.between.Addr()); err != nil {
+			return verdict{}, err
+		}
+	}
+	v, err := l.run(ctx, c.seed+uint64(number), l.unrest(done, n))
 	v.cycles = n
 	return v, err
 }
@@ -146,7 +155,7 @@ func (l *life) run(ctx context.Context, seed uint64, unrest func(context.Context
 	defer func() { err = errors.Join(err, l.daemon.Stop(), l.remove(context.WithoutCancel(ctx))) }()
 	writing, rest := context.WithCancel(ctx)
 	defer rest()
-	load := &load{url: l.url, seed: seed}
+	load := &load{url: l.url, seed: seed, crashes: l.kind == "dbcrash"}
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
 	err = unrest(ctx, load)

@@ -64,8 +64,9 @@ var errRolledBack = errors.New("rolled back on purpose")
 
 // load writes until ctx is done. Each transaction is a step of one client.
 type load struct {
-	url  string
-	seed uint64
+	url     string
+	seed    uint64
+	crashes bool // the server goes away now and then: clients come again
 
 	drawn     [clients]atomic.Int64 // keys that each client has made
 	committed atomic.Int64
@@ -92,11 +93,11 @@ type client struct {
 
 func (c *client) run(ctx context.Context) error {
 	open := context.WithoutCancel(ctx) // what was begun is finished
-	conn, err := pgx.Connect(open, c.load.url)
+	conn, err := c.connect(open)
 	if err != nil {
 		return err
 	}
-	defer conn.Close(open)
+	defer func() { conn.Close(open) }()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	for {
@@ -105,10 +106,46 @@ func (c *client) run(ctx context.Context) error {
 			return nil
 		case <-pause.C:
 		}
-		if err := c.transaction(open, conn); err != nil {
+		err := c.transaction(open, conn)
+		if err != nil && c.load.crashes && conn.IsClosed() {
+			conn, err = c.connect(open)
+		}
+		if err != nil {
 			return fmt.Errorf("client %d: %w", c.id, err)
 		}
 		pause.Reset(time.Duration(c.rnd.IntN(20)) * time.Millisecond)
+	}
+}
+
+// connect connects, with patience where the server crashes, and asks which transaction was this client's last: of one whose commit
+// was not answered nobody knows.
+func (c *client) connect(ctx context.Context) (*pgx.Conn, error) {
+	for deadline := time.Now().Add(settleTime); ; {
+		conn, err := pgx.Connect(ctx, c.load.url)
+		if err == nil {
+			if err = conn.QueryRow(ctx, `SELECT COALESCE(max(seq), 0) FROM journal WHERE client = $1`, c.id).Scan(&c.seq); err == nil {
+				return conn, nil
+			}
+			conn.Close(ctx)
+		}
+		if !c.load.crashes || time.Now().After(deadline) {
+			return nil, err
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// pause lets time pass, because what happens has to come at moments that have nothing to do with the daemon's.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
 	}
 }
 

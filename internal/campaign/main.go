@@ -37,7 +37,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -60,16 +60,19 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "oltp":
 		return announce(binlogCampaign(ctx, *db, plan{cycles: 1, seed: *seed, sinks: strings.Split(*sinks, ","), keep: *keep}, time.Duration(*n)*time.Second))
-	case "kill":
+	case "kill", "dbcrash", "resets":
 		server, err := databases(*db)
 		if err != nil {
 			return err
 		}
-		p := plan{cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep}
-		if !strings.HasPrefix(*db, "pg") {
-			return announce(binlogCampaign(ctx, *db, p, 0))
+		p := plan{kind: args[0], cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep}
+		if strings.HasPrefix(*db, "pg") {
+			return announce(lives(ctx, p))
 		}
-		return announce(kill(ctx, p))
+		if p.kind != "kill" {
+			return fmt.Errorf("the %s campaign runs on pg15 and pg18 only", p.kind)
+		}
+		return announce(binlogCampaign(ctx, *db, p, 0))
 	case "powercut":
 		return powercut(ctx, *n, *seed)
 	case "weave":

@@ -1,10 +1,11 @@
-// Package proxy is a TCP proxy for tests that fails where it is told to: between a client and a real server it cuts,
+// Package proxy is a TCP proxy for tests and campaigns that fails where it is told to: between a client and a real server it cuts,
 // swallows or holds bytes, at places that are the same in every run.
 //
 // In comes the address of a server; out goes an address to connect to instead. The faults are armed one at a time and
 // are gone once they have happened.
 //
 //	client ---- CutAfter(n): n bytes more, then reset ----> proxy ----> server
+//	client <--- CutAnswersAfter(n): n bytes more, then reset --- proxy <---- server
 //	client <--- DropAnswer(word ...): the answer to the request with one of the words is lost, then reset --- proxy <---- server
 //	client <--- Hang(): nothing, until it is resumed --- proxy <---- server
 //
@@ -22,7 +23,7 @@ import (
 	"testing"
 )
 
-// A Proxy listens on 127.0.0.1 for the duration of a test. All methods may be called at any time.
+// A Proxy listens on 127.0.0.1. All methods may be called at any time.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -31,7 +32,9 @@ type Proxy struct {
 	mu      sync.Mutex
 	conns   map[net.Conn]bool
 	closed  bool
-	cut     int64    // bytes that may still pass to the server, -1: no limit
+	cut     int64 // bytes that may still pass to the server, -1: no limit
+	cutBack int64 // the same for bytes to the clients
+	cuts    int
 	words   []string // the answer to a request with one of these words is dropped
 	drop    net.Conn
 	dropped int
@@ -42,17 +45,26 @@ type Proxy struct {
 // New starts a proxy in front of target, a TCP address, and stops it when the test ends.
 func New(t testing.TB, target string) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := Start(target)
 	if err != nil {
 		t.Fatalf("proxy: %v", err)
 	}
+	t.Cleanup(p.Close)
+	return p
+}
+
+// Start starts a proxy in front of target, a TCP address. The caller closes it.
+func Start(target string) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
 	open := make(chan struct{})
 	close(open)
-	p := &Proxy{target: target, listener: l, conns: map[net.Conn]bool{}, cut: -1, gate: open, stop: make(chan struct{})}
+	p := &Proxy{target: target, listener: l, conns: map[net.Conn]bool{}, cut: -1, cutBack: -1, gate: open, stop: make(chan struct{})}
 	p.wg.Add(1)
 	go p.accept()
-	t.Cleanup(p.close)
-	return p
+	return p, nil
 }
 
 // Addr returns the address to connect to.
@@ -63,6 +75,20 @@ func (p *Proxy) CutAfter(n int64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.cut = n
+}
+
+// CutAnswersAfter lets n more bytes pass from the server, on whichever connection, and then resets the one that they came on.
+func (p *Proxy) CutAnswersAfter(n int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.cutBack = n
+}
+
+// Cuts returns how often CutAfter and CutAnswersAfter have reset a connection.
+func (p *Proxy) Cuts() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cuts
 }
 
 // DropAnswer swallows the server's answer to the next request in which one of the words is seen, and resets that
@@ -98,7 +124,8 @@ func (p *Proxy) Reset() {
 	}
 }
 
-func (p *Proxy) close() {
+// Close resets all connections and stops listening.
+func (p *Proxy) Close() {
 	p.listener.Close()
 	p.mu.Lock()
 	p.closed = true
@@ -178,14 +205,21 @@ func (p *Proxy) request(client net.Conn, data []byte) (int, bool) {
 			break
 		}
 	}
-	if p.cut < 0 || int64(len(data)) <= p.cut {
-		if p.cut >= 0 {
-			p.cut -= int64(len(data))
-		}
-		return len(data), false
+	return p.within(&p.cut, len(data))
+}
+
+// within takes n bytes from what may still pass, and tells how many of them do and whether the connection is cut there.
+func (p *Proxy) within(left *int64, n int) (int, bool) {
+	switch {
+	case *left < 0:
+		return n, false
+	case int64(n) <= *left:
+		*left -= int64(n)
+		return n, false
 	}
-	n := int(p.cut)
-	p.cut = -1
+	n = int(*left)
+	*left = -1
+	p.cuts++
 	return n, true
 }
 
@@ -205,5 +239,5 @@ func (p *Proxy) answer(_ net.Conn, data []byte) (int, bool) {
 		p.dropped++
 		return 0, true
 	}
-	return len(data), false
+	return p.within(&p.cutBack, len(data))
 }
