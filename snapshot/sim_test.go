@@ -27,6 +27,7 @@ type scenario struct {
 	chunk   int // 0: by the seed
 	heap    bool
 	threads int // 0: 1, or with a heap by the seed
+	pauses  bool
 }
 
 type outcome struct {
@@ -52,6 +53,9 @@ func run(seed uint64, sc scenario) (out outcome, err error) {
 	}
 	if o.MaxBatch == 0 && rng.IntN(2) == 0 {
 		o.MaxBatch = 1 + rng.IntN(8)
+	}
+	if sc.pauses {
+		o.Signals = &snapshot.Mailbox{}
 	}
 	var durable change.Position
 	for {
@@ -116,6 +120,9 @@ func live(db *sim.DB, src source.Source, h *sim.History, durable *change.Positio
 		if n == die.read {
 			return false, nil
 		}
+		if o.Signals != nil && rng.IntN(10) == 0 {
+			o.Signals.Put(snapshot.Signal{Type: []string{"pause-snapshot", "resume-snapshot"}[rng.IntN(2)]})
+		}
 		if rng == nil || rng.IntN(3) == 0 {
 			if err := s.Ack(ctx, *durable); err != nil {
 				return false, err
@@ -166,11 +173,12 @@ func scenarios() []struct {
 	}{
 		{"case31_one_legal_history", 1, 150, scenario{}},
 		{"case32_crashes", 10000, 150, scenario{crashes: -1}},
-		{"case34_newest_wins", 60000, 100, scenario{crashes: -1, rows: 2, steps: 80}},
+		{"case34_newest_wins", 60000, 50, scenario{crashes: -1, rows: 2, steps: 80}},
 		{"case104_unchanged_columns", 70000, 100, scenario{rows: 3, steps: 60, chunk: 3}},
-		{"case31_heap", 80000, 100, scenario{heap: true}},
+		{"case31_heap", 80000, 50, scenario{heap: true}},
 		{"case32_heap_crashes", 90000, 100, scenario{heap: true, crashes: -1}},
 		{"case104_heap", 100000, 100, scenario{heap: true, rows: 4, steps: 120, crashes: -1}},
+		{"case32_heap_pauses", 120000, 100, scenario{heap: true, rows: 8, steps: 150, crashes: -1, pauses: true}},
 		{"heap_keyless", 110000, 40, scenario{heap: true, keyless: true, crashes: -1}},
 		{"keyless", 20000, 60, scenario{keyless: true}},
 		{"keyless_crashes", 30000, 60, scenario{keyless: true, crashes: -1}},
