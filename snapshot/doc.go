@@ -39,11 +39,32 @@
 // the stream waits, after a truncate event if the log may hold rows of it, and until the window is passed its Before
 // events are dropped. A truncate evicts all rows. A change of structure throws away what was read and not sent.
 //
-// A scanner that can tell places apart ([Divider]) has its tables read by place, several pieces at once; they are sent in
-// their order. A copy that is made again sweeps ghosts at its end: rows that the log has and the database no longer.
+// Pieces. A scanner that can tell places apart ([Divider]) has its tables read by place, several pieces at once, each under a
+// snapshot of its own; they are sent in the order of their places. A snapshot sees at most one version of a row, at one place, and
+// what was said above holds for each piece alone. What is left to show is that no row is missed. A row that nobody writes stays
+// where it is (a rewrite of the table is noticed, and the copy begins anew), and one piece has it. A row that transaction T moves
+// from piece j to piece i is missed if snapshot Si did not see T and Sj did. Then T committed after Si was taken, so its event is in
+// the stream, behind the position with which the copy began; it comes before the rows of j are sent, for Sj saw T; and it is made
+// whole by reading the row where it leaves out columns ([Piece].Loose): from then on the log has all of the row. This is needed as long as
+// a place of the table is behind the cursor, also while the copy is paused and in later runs.
 //
-// Invariants: order per key (2), positions never go back (4), bytes belong to the caller's batch (6), at most two chunks
-// of about 8 MiB are in memory (8).
+// Sweeps. A copy that is made again removes ghosts: rows that the log has and the database no longer. Before the first chunk
+// the end of the table's topic is noted as its mark. When the last chunk was sent, each key of the table has a record behind the mark: a
+// copied row, or the event that evicted it, or a later one. So a key whose newest record is before the mark is not in the table, unless
+// an event that the stream has not brought yet inserts it; that event is Inside the window of a sweep whatever it is, and takes the
+// delete away if it comes first, and follows it otherwise. [Keys].Ghosts reads the log itself, which has all that was delivered before;
+// what is delivered while it reads is recorded and applied as for a chunk. A copy of a part (a filter, a statement) sweeps nothing.
+//
+// What a snapshot saw. PostgreSQL tells it exactly: pg_current_snapshot lists the transactions by number, those under way too, and
+// a subtransaction is visible with its top one, whose number events carry. A prepared transaction is one under way. MariaDB tells the
+// place in the binary log up to which a consistent snapshot sees everything and nothing behind it (binlog_snapshot_position), for commits
+// become visible in the log's order. MySQL tells which GTIDs were executed before the snapshot was begun; one is added to them after its
+// transaction is visible, so they were all seen. A transaction that becomes visible in the moment between counts as unseen, though
+// the rows hold it: its event comes after the read began and replaces or completes the row by what the row holds already. Columns
+// of it may be ahead of the event then, by a transaction of the same moment whose event follows.
+//
+// Invariants: order per key (2), positions never go back (4), bytes belong to the caller's batch (6), at most snapshot.max.threads
+// + 3 chunks of about 8 MiB are in memory (8).
 //
 // The package does not know any database's rules of visibility, stores nothing, and leaves signals and the choice of
 // topics to others.
