@@ -40,15 +40,24 @@ func (s *Shaper) Apply(b *change.Batch, from int) {
 		if e.Raw == nil && (slices.Contains(s.skipped, e.Op) || s.unchanged && e.Op == change.OpUpdate && same(e.Before, e.After)) {
 			continue
 		}
-		if e.Table != nil && e.Raw == nil && len(s.columns.rules) > 0 {
-			for _, m := range s.planOf(e.Table) {
-				m.apply(b, e.Before)
-				m.apply(b, e.After)
-			}
+		if e.Table != nil && e.Raw == nil {
+			s.Mask(b, e.Table, e.Before)
+			s.Mask(b, e.Table, e.After)
 		}
 		kept = append(kept, *e)
 	}
 	b.Events = kept
+}
+
+// Mask masks the columns of one row of t, in place: a row that reaches the log by another way than Apply. It may be nil. New
+// values are in b's memory.
+func (s *Shaper) Mask(b *change.Batch, t *change.Table, row change.Row) {
+	if len(s.columns.rules) == 0 || row == nil {
+		return
+	}
+	for _, m := range s.planOf(t) {
+		m.apply(b, row)
+	}
 }
 
 // same reports whether both images are there and hold the same.
@@ -113,11 +122,8 @@ func newMasker(r *columnRule, column int, c *change.Column) *masker {
 	return m
 }
 
-// apply masks the column in a row, which may be nil.
+// apply masks the column in a row.
 func (m *masker) apply(b *change.Batch, r change.Row) {
-	if r == nil {
-		return
-	}
 	v := &r[m.column]
 	switch {
 	case m.rule.kind == truncateRule:

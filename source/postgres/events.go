@@ -144,8 +144,8 @@ func (s *stream) truncate(b *change.Batch, lsn uint64) error {
 
 // event appends an event of the open transaction.
 func (s *stream) event(b *change.Batch, t *change.Table, topic string, op change.Op, lsn uint64) *change.Event {
-	if s.meta != nil {
-		s.meta.begin(s, b)
+	if s.meta != nil && !s.meta.Begun() {
+		s.meta.Begin(b, s.boundary())
 	}
 	e := b.Add()
 	e.Table, e.Op, e.Topic = t, op, topic
@@ -157,7 +157,7 @@ func (s *stream) event(b *change.Batch, t *change.Table, topic string, op change
 		if op != change.OpMessage {
 			collection = t.Name.String()
 		}
-		s.meta.number(e, collection)
+		s.meta.Number(e, collection)
 	}
 	return e
 }

@@ -452,6 +452,7 @@ func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *chan
 	if err != nil || v == nil {
 		return nil, nil, err
 	}
+	s.settings.shaper().Mask(b, r.table, row)
 	return row, &window{view: *v, high: math.MaxUint64}, nil
 }
 

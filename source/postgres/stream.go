@@ -51,13 +51,13 @@ type stream struct {
 	changes uint32 // changes of it that were read
 	ordinal uint32 // events of it, all tables counted
 	replica *change.Replica
-	meta    *metadata // nil: not asked for
+	meta    *source.Metadata // nil: not asked for
 
 	spool *spool    // transactions in progress
 	block uint32    // the transaction whose block is open, 0: none
 	play  *playback // the transaction in progress that has committed and is being read; its commit is to follow
 
-	beat heartbeat
+	beat source.Heartbeat
 
 	delivered atomic.Uint64 // pos.LSN for the gauges
 	closed    atomic.Bool
@@ -72,8 +72,11 @@ var (
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
-		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), meta: newMetadata(s.settings), beat: newHeartbeat(s.settings),
+		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix),
 		spool: newSpool(s.setup.Scratch), shaper: s.settings.shaper()}
+	if s.settings.Transactions {
+		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
+	}
 	st.delivered.Store(p.LSN)
 	st.pump = startPump(conn, q, p.LSN, interval, s.setup.Now)
 	return st
@@ -97,7 +100,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		}
 		broken := s.queue.Failure()
 		switch {
-		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.Prompted(), s.beat.due():
+		case full, len(b.Events) > 0 && (!s.inTx || broken != nil), s.queue.Prompted(), s.beat.Due():
 			return s.finish(b)
 		case broken != nil:
 			if s.more() {
@@ -116,7 +119,9 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 
 // finish ends a batch with the position after it.
 func (s *stream) finish(b *change.Batch) error {
-	s.beat.append(b, s.src.setup.Now(), s.pos)
+	if e := s.beat.Append(b, s.src.setup.Now()); e != nil {
+		e.LSN, e.PrevLSN = s.pos.LSN, s.pos.LSNCommit
+	}
 	s.shaper.Apply(b, 0)
 	b.Resume = s.pos.encode(*s.noted.Load())
 	s.reported, s.quietFrom = s.pos, time.Now()
@@ -139,7 +144,7 @@ func (s *stream) wait(ctx context.Context) error {
 	if pause <= 0 {
 		pause = s.src.idle
 	}
-	return s.queue.Wait(ctx, s.timer, s.beat.wait(pause))
+	return s.queue.Wait(ctx, s.timer, s.beat.Wait(pause))
 }
 
 // more reports whether there is an unread message, and makes its segment the current one.
@@ -290,7 +295,8 @@ func (s *stream) beginTx(begin pgoutput.Begin) error {
 	s.inTx, s.begin, s.changes, s.ordinal = true, begin, 0, 0
 	s.commit, s.replica = begin.CommitTime+epochMicros, nil
 	if s.meta != nil {
-		s.meta.open(begin.XID, begin.FinalLSN)
+		// Debezium's id has the LSN of each change; ours has that of the commit, so that it is one.
+		s.meta.Open(fmt.Sprintf("%d:%d", begin.XID, begin.FinalLSN))
 	}
 	s.skipTx = begin.FinalLSN < s.pos.LSN
 	if !s.skipTx && s.pos.Ordinal > 0 && s.pos.TxID != 0 && s.pos.TxID != begin.XID {
@@ -311,11 +317,16 @@ func (s *stream) commitTx(b *change.Batch, commit pgoutput.Commit) error {
 		return s.moved(fmt.Sprintf("the server sends only %d", s.changes))
 	}
 	if s.meta != nil {
-		s.meta.end(s, b)
+		s.meta.End(b, s.boundary())
 	}
 	s.pos.LSN, s.pos.LSNCommit, s.pos.Ordinal = commit.EndLSN, commit.EndLSN, 0
 	s.pos.TxID, s.pos.Time = s.begin.XID, s.commit
 	return nil
+}
+
+// boundary is where the events are that tell the begin and end of the open transaction.
+func (s *stream) boundary() *change.Event {
+	return &change.Event{Txn: uint64(s.begin.XID), Ordinal: s.ordinal, LSN: s.begin.FinalLSN, PrevLSN: s.pos.LSNCommit, Commit: s.commit, Seen: s.seen}
 }
 
 // moved is a resume inside of a transaction that is not there any more as it was. (Invariant 7)

@@ -1,0 +1,75 @@
+package source
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/jsontext"
+)
+
+// A Heartbeat makes an event every interval, as Debezium's heartbeat.interval.ms does. It belongs to the goroutine that reads the
+// stream.
+type Heartbeat struct {
+	interval time.Duration // 0: there are none
+	next     time.Time
+	topic    string
+	key      []byte
+}
+
+// NewHeartbeat returns one whose events go to the topic PREFIX.NAME. An interval of 0 makes none.
+func NewHeartbeat(interval time.Duration, prefix, name string) Heartbeat {
+	return Heartbeat{interval: interval, next: time.Now().Add(interval), topic: TopicName(prefix + "." + name),
+		key: append(jsontext.AppendText([]byte(`{"serverName":`), name), '}')}
+}
+
+// Wait returns how long it is until the next event, at most d.
+func (h *Heartbeat) Wait(d time.Duration) time.Duration {
+	if h.interval == 0 {
+		return d
+	}
+	return max(0, min(d, time.Until(h.next)))
+}
+
+// Due reports whether it is time for an event.
+func (h *Heartbeat) Due() bool { return h.interval > 0 && !time.Now().Before(h.next) }
+
+// Append adds the event to b if it is due, and returns it for the caller to say where in the database's log it is; else nil.
+func (h *Heartbeat) Append(b *change.Batch, now time.Time) *change.Event {
+	if !h.Due() {
+		return nil
+	}
+	h.next = time.Now().Add(h.interval)
+	e := b.Add()
+	e.Op, e.Topic, e.Commit, e.Seen = change.OpCreate, h.topic, now.UnixMicro(), now.UnixMicro()
+	e.Raw = &change.Raw{Key: h.key, Value: fmt.Appendf(nil, `{"ts_ms":%d}`, now.UnixMilli()), Form: change.FormHeartbeat}
+	return e
+}
+
+// Act runs heartbeat.action.query every interval until ctx is done, while streams says that a stream is open. A failure is told
+// of when it begins and when it ends.
+func Act(ctx context.Context, interval time.Duration, log *slog.Logger, streams func() bool, query func() error) {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	failed := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if !streams() {
+			continue
+		}
+		err := query()
+		switch {
+		case err != nil && !failed && ctx.Err() == nil:
+			log.Warn("heartbeat.action.query fails", "error", err.Error())
+		case err == nil && failed:
+			log.Info("heartbeat.action.query works again")
+		}
+		failed = err != nil
+	}
+}
