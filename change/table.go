@@ -45,7 +45,7 @@ type Render uint8
 const (
 	RenderDefault   Render = 0  // decimal: precise; time: adaptive; bytes: bytes; unsigned 64-bit: long; interval: numeric; hstore: json
 	RenderString    Render = 1  // decimal.handling.mode=string, interval.handling.mode=string
-	RenderDouble    Render = 2  // decimal.handling.mode=double
+	RenderDouble    Render = 2  // decimal.handling.mode=double; Float32: as a float64, MySQL's FLOAT(M,D)
 	RenderConnect   Render = 3  // time.precision.mode=connect
 	RenderISO       Render = 4  // time.precision.mode=isostring
 	RenderMicros    Render = 5  // time.precision.mode=microseconds; for Time also adaptive_time_microseconds

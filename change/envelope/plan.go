@@ -37,9 +37,10 @@ type column struct {
 	null     []byte // stands for NULL
 	absent   []byte // stands for a value that was not sent, in an After image
 	missing  []byte // the same in a Before image
+	unfit    []byte // stands for text that the schema's type can't hold; nil: the text itself
 	pg       bool
 	omit     bool
-	strict   bool // what the schema's type can't hold is null: readers go by the schema
+	strict   bool // readers go by a schema
 	isString bool // the schema's type is string
 }
 
@@ -131,6 +132,12 @@ func (enc *Encoder) newColumn(c *change.Column, o *change.Origin, s Side, placeh
 	if c.Type.Elem != nil {
 		e := typeField(c.Type.Elem)
 		col.elem = &column{t: c.Type.Elem, form: formOf(c.Type.Elem), pg: pg, strict: s.Schemas, isString: e.typ == "string", null: []byte("null")}
+		if s.Schemas && !col.elem.isString {
+			col.elem.unfit = []byte("null")
+		}
+	}
+	if s.Schemas && !col.isString {
+		col.unfit = []byte("null")
 	}
 	col.null, col.missing = []byte("null"), []byte("null")
 	col.fallback = enc.appendDefault(c, &col)
@@ -140,6 +147,9 @@ func (enc *Encoder) newColumn(c *change.Column, o *change.Origin, s Side, placeh
 	if s.Schemas && !c.Nullable { // the schema allows no null
 		if col.missing = col.fallback; col.missing == nil {
 			col.missing = zero(&f)
+		}
+		if col.unfit != nil {
+			col.unfit = zero(&f)
 		}
 	}
 	col.absent = appendAbsent(nil, &col, &f, placeholder)
@@ -155,6 +165,9 @@ func (enc *Encoder) appendDefault(c *change.Column, col *column) []byte {
 		return nil
 	}
 	v := c.Default
+	if v.Kind == change.TimestampTZ && v.Num == 0 { // stands for a function or a zero date
+		return []byte(epoch)
+	}
 	text := enc.appendValue(nil, col, &v)
 	if bytes.Equal(text, []byte("null")) || text[0] == '{' { // Connect knows no structs and arrays as defaults
 		return nil
@@ -191,6 +204,8 @@ func (p *plan) rowField(o *change.Origin) field {
 	return f
 }
 
+const epoch = `"1970-01-01T00:00:00Z"`
+
 // zero returns the value that stands for none where a schema allows no null.
 func zero(f *field) []byte {
 	switch f.typ {
@@ -199,7 +214,7 @@ func zero(f *field) []byte {
 	case "string":
 		switch f.name {
 		case "io.debezium.time.ZonedTimestamp":
-			return []byte(`"1970-01-01T00:00:00Z"`)
+			return []byte(epoch)
 		case "io.debezium.time.ZonedTime":
 			return []byte(`"00:00:00Z"`)
 		}

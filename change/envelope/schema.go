@@ -93,6 +93,9 @@ func typeField(t *change.Type) field {
 		}
 		return field{typ: intType(t.Bits, 1)}
 	case change.Float32:
+		if t.Render == change.RenderDouble {
+			return field{typ: "double"}
+		}
 		return field{typ: "float"}
 	case change.Float64:
 		return field{typ: "double"}
@@ -251,12 +254,11 @@ func textField(t *change.Type) field {
 	case change.SemanticTSVector:
 		return named("string", "io.debezium.data.Tsvector")
 	case change.SemanticPoint:
-		f := named("struct", "io.debezium.data.geometry.Point")
-		f.doc = "Geometry (POINT)"
-		f.fields = []field{{typ: "double", field: "x"}, {typ: "double", field: "y"},
-			{typ: "bytes", optional: true, field: "wkb"}, {typ: "int32", optional: true, field: "srid"}}
-		return f
+		return pointField()
 	case change.SemanticGeometry:
+		if isPoint(t) {
+			return pointField()
+		}
 		return geometryField("Geometry")
 	case change.SemanticGeography:
 		return geometryField("Geography")
@@ -275,6 +277,17 @@ func textField(t *change.Type) field {
 		return field{typ: bytesType(t)}
 	}
 	return field{typ: "string"}
+}
+
+// isPoint reports whether a geometry is declared to be a point, as MySQL's POINT is.
+func isPoint(t *change.Type) bool { return t.Semantic == change.SemanticGeometry && t.Name == "point" }
+
+func pointField() field {
+	f := named("struct", "io.debezium.data.geometry.Point")
+	f.doc = "Geometry (POINT)"
+	f.fields = []field{{typ: "double", field: "x"}, {typ: "double", field: "y"},
+		{typ: "bytes", optional: true, field: "wkb"}, {typ: "int32", optional: true, field: "srid"}}
+	return f
 }
 
 func geometryField(name string) field {

@@ -77,6 +77,9 @@ func formOf(t *change.Type) form {
 	case change.SemanticPoint:
 		return formPoint
 	case change.SemanticGeometry, change.SemanticGeography:
+		if isPoint(t) {
+			return formPoint
+		}
 		return formGeometry
 	case change.SemanticVector:
 		return formVector

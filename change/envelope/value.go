@@ -18,7 +18,7 @@ const (
 )
 
 // appendValue appends v, a present value of column c: in the form of the column's type if it can be, and else as its
-// text. In strict columns, whose readers go by a schema, text that is no string is null.
+// text. In strict columns, whose readers go by a schema, text that is no string is null, or what stands for none.
 func (enc *Encoder) appendValue(dst []byte, c *column, v *change.Value) []byte {
 	if v.Kind != c.t.Kind {
 		return enc.appendOther(dst, c, v)
@@ -43,6 +43,11 @@ func (enc *Encoder) appendValue(dst []byte, c *column, v *change.Value) []byte {
 		return appendUnfit(dst, c, v.Data)
 	case change.Timestamp:
 		return appendTimestamp(dst, c, v.Int64())
+	case change.Time:
+		if us := v.Int64(); c.t.Render == change.RenderConnect && (us < 0 || us > microsPerDay) { // Connect's type is a time of day
+			var text [40]byte
+			return appendUnfit(dst, c, jsontext.AppendTime(text[:0], us, jsontext.AsNeeded))
+		}
 	case change.Array:
 		return enc.appendArray(dst, c, v.Data)
 	}
@@ -67,6 +72,9 @@ func appendScalar(dst []byte, t *change.Type, v *change.Value) []byte {
 	case change.Float64:
 		return jsontext.AppendFloat64(dst, v.Float())
 	case change.Float32:
+		if t.Render == change.RenderDouble {
+			return jsontext.AppendFloat64(dst, v.Float())
+		}
 		return jsontext.AppendFloat32(dst, float32(v.Float()))
 	case change.UUID:
 		return append(jsontext.AppendUUID(append(dst, '"'), v.Data), '"')
@@ -90,8 +98,8 @@ func (enc *Encoder) appendOther(dst []byte, c *column, v *change.Value) []byte {
 		own := *v
 		own.Kind = c.t.Kind
 		return enc.appendValue(dst, c, &own)
-	case c.strict && !c.isString:
-		return append(dst, "null"...)
+	case c.unfit != nil:
+		return append(dst, c.unfit...)
 	}
 	start := len(dst)
 	if v.Kind == change.Int || v.Kind == change.Bool || v.Kind == change.Timestamp {
@@ -108,8 +116,8 @@ func (enc *Encoder) appendOther(dst []byte, c *column, v *change.Value) []byte {
 
 // appendUnfit appends the text of a value that the column's type can't hold.
 func appendUnfit(dst []byte, c *column, text []byte) []byte {
-	if c.strict && !c.isString {
-		return append(dst, "null"...)
+	if c.unfit != nil {
+		return append(dst, c.unfit...)
 	}
 	return jsontext.AppendString(dst, text)
 }
