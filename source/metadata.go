@@ -36,6 +36,9 @@ func (m *Metadata) Open(id string) {
 // IsOpen reports whether events belong to a transaction.
 func (m *Metadata) IsOpen() bool { return m.open }
 
+// Drop closes the transaction without a word: it is none yet.
+func (m *Metadata) Drop() { m.open = false }
+
 // Begun reports whether BEGIN was appended.
 func (m *Metadata) Begun() bool { return m.begun }
 

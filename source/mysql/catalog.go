@@ -57,6 +57,8 @@ type columnExtra struct {
 	columnType string
 	hasDefault bool
 	def        string // the default as the catalog has it
+	quotes     bool   // the catalog has constants that are strings in quotation marks
+	expression bool   // the default is one
 	auto       bool
 	generated  bool
 	virtual    bool
@@ -104,7 +106,7 @@ func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", name, err)
 		}
-		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], comment: r[7]}
+		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], quotes: f == mariadb, comment: r[7]}
 		x.read(strings.ToLower(r[6]))
 		col.Invisible = strings.Contains(strings.ToUpper(r[6]), "INVISIBLE")
 		d.columns, d.extra = append(d.columns, col), append(d.extra, x)
@@ -135,6 +137,7 @@ func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail
 func (x *columnExtra) read(extra string) {
 	x.auto = strings.Contains(extra, "auto_increment")
 	x.virtual = strings.Contains(extra, "virtual")
+	x.expression = strings.Contains(extra, "default_generated")
 	x.generated = strings.Contains(extra, "generated") && !strings.Contains(extra, "default_generated")
 }
 

@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
 )
@@ -47,69 +46,28 @@ type settings struct {
 	Comments      bool            `cfg:"include.schema.comments" default:"false" doc:"Have the comments of tables and columns in schema changes."`
 	Query         bool            `cfg:"include.query" default:"false" doc:"Have the statement in each event, where the server logs it (binlog_rows_query_log_events, on MariaDB binlog_annotate_row_events)."`
 	Inconsistent  string          `cfg:"inconsistent.schema.handling.mode" default:"copy" oneof:"copy,fail,warn,skip" doc:"What to do with rows of a table whose structure at that time is not known: leave them out and copy the table again (fail where snapshot.mode copies nothing), fail, or leave them out with or without a warning."`
-	Malformed     string          `cfg:"event.deserialization.failure.handling.mode" default:"fail" oneof:"fail" doc:"Must be fail: an event that can't be read is never passed over."`
-	Failure       string          `cfg:"event.processing.failure.handling.mode" default:"fail" oneof:"fail" doc:"Must be fail: an event that can't be handled is never passed over."`
 
-	DecimalMode  string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How decimal columns are written in events."`
-	TimeMode     string `cfg:"time.precision.mode" default:"adaptive_time_microseconds" oneof:"adaptive_time_microseconds,adaptive,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
-	BinaryMode   string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How binary columns are written in events."`
-	UnsignedMode string `cfg:"bigint.unsigned.handling.mode" default:"long" oneof:"long,precise" doc:"How bigint unsigned columns are written in events. long shows values from 2^63 on as negative numbers; the log and the sinks have the true ones."`
+	Heartbeat      time.Duration `cfg:"heartbeat.interval.ms" default:"0" min:"0" doc:"Milliseconds between heartbeat events and runs of heartbeat.action.query; 0: none. A server that is silent must say that it is there as often, every 10000 at least: after two and a half of them without a word the connection is given up."`
+	HeartbeatTopic string        `cfg:"topic.heartbeat.prefix" default:"__debezium-heartbeat" doc:"First part of the heartbeat topic's name; topic.prefix follows."`
+	HeartbeatQuery string        `cfg:"heartbeat.action.query" doc:"Statement to run on the server with each heartbeat."`
 
-	Placeholder string        `cfg:"unavailable.value.placeholder" doc:"Text that stands in events for a value that the server did not log."`
-	SchemaNames string        `cfg:"schema.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of schemas are changed for formats that allow fewer characters."`
-	FieldNames  string        `cfg:"field.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of fields are changed for formats that allow fewer characters."`
-	Context     bool          `cfg:"extended.headers.enabled" default:"true" doc:"Add the __debezium.context headers to events."`
-	MessageKey  string        `cfg:"message.key.columns" doc:"Key columns in place of the table's own: database.table:column,column;... The table is an anchored regular expression."`
-	Delimiter   string        `cfg:"topic.delimiter" default:"." doc:"What stands between the parts of a topic's name."`
-	Heartbeat   time.Duration `cfg:"heartbeat.interval.ms" default:"0" min:"0" doc:"Milliseconds after which a silent server must say that it is there, 10000 at most and if 0. After three without a word the connection is given up."`
+	Transactions    bool   `cfg:"provide.transaction.metadata" default:"false" doc:"Send an event at the begin and end of each transaction, and tell in each change its place in it."`
+	TransactionName string `cfg:"topic.transaction" default:"transaction" doc:"Last part of the name of the topic of transactions, after topic.prefix."`
 
 	MaxBatch int `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
-}
 
-// accepted are the properties that are taken and change nothing here, with the reason.
-type accepted struct {
-	MaxQueue      int           `cfg:"max.queue.size" default:"8192" min:"1" doc:"Accepted for compatibility: the queue is bounded in bytes."`
-	MaxQueueBytes int64         `cfg:"max.queue.size.in.bytes" default:"0" min:"0" doc:"Accepted for compatibility: the queue has 4 MiB."`
-	PollInterval  time.Duration `cfg:"poll.interval.ms" default:"500" min:"0" doc:"Accepted for compatibility: events are delivered when they arrive."`
-	Tombstones    bool          `cfg:"tombstones.on.delete" default:"true" doc:"Follow a delete by a tombstone record."`
-	BinlogBuffer  int           `cfg:"binlog.buffer.size" default:"0" min:"0" doc:"Accepted for compatibility: nothing is looked ahead, the server logs only what is committed."`
-	Nongraceful   bool          `cfg:"use.nongraceful.disconnect" default:"false" doc:"Accepted for compatibility: closing never waits for the server."`
-	TimeAdjuster  bool          `cfg:"enable.time.adjuster" default:"true" doc:"Accepted for compatibility: years come from the server with four digits."`
-	Parser        string        `cfg:"ddl.parser.type" default:"default" doc:"Accepted for compatibility: there is one way to read DDL."`
-	Converting    string        `cfg:"event.converting.failure.handling.mode" default:"warn" oneof:"fail,warn,skip" doc:"Accepted for compatibility: a value that its type can't hold keeps the server's text."`
-	History       string        `cfg:"schema.history.internal" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryTopic  string        `cfg:"schema.history.internal.kafka.topic" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryServer string        `cfg:"schema.history.internal.kafka.bootstrap.servers" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryTries  int           `cfg:"schema.history.internal.kafka.recovery.attempts" default:"100" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryPoll   int           `cfg:"schema.history.internal.kafka.recovery.poll.interval.ms" default:"100" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryQuery  int           `cfg:"schema.history.internal.kafka.query.timeout.ms" default:"3000" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryCreate int           `cfg:"schema.history.internal.kafka.create.timeout.ms" default:"30000" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistoryFile   string        `cfg:"schema.history.internal.file.filename" doc:"Accepted for compatibility: the history of structures is kept in Tailrace's own log."`
-	HistorySkip   bool          `cfg:"schema.history.internal.skip.unparseable.ddl" default:"false" doc:"Accepted for compatibility: a statement that is not understood never stops the stream."`
-	HistoryTables bool          `cfg:"schema.history.internal.store.only.captured.tables.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`
-	HistoryBases  bool          `cfg:"schema.history.internal.store.only.captured.databases.ddl" default:"false" doc:"Accepted for compatibility: only captured tables matter."`
-	TCPKeepAlive  bool          `cfg:"database.tcpKeepAlive" default:"true" doc:"Accepted for compatibility: see connect.keep.alive."`
-	JDBCProtocol  string        `cfg:"database.protocol" doc:"Accepted for compatibility with Debezium's MariaDB connector: there is no JDBC driver."`
-	JDBCAdapter   string        `cfg:"connector.adapter" doc:"Accepted for compatibility: the connector's class says which database it is."`
+	formSettings
 }
 
 // Bounds of a batch besides max.batch.size.
 const maxBatchBytes = 4 << 20
 
-// refusals are properties that can't mean here what they mean in Debezium, with what to do instead.
-func refusals() [][2]string {
-	return [][2]string{
-		{"topic.naming.strategy", "is a Java class, which can't be loaded; use the route transform for other names of topics"},
-		{"database.jdbc.driver", "is a Java class, which can't be loaded; remove it"},
-		{"gtid.source.filter.dml.events", ""},
-	}
-}
-
 // parse decodes and checks a configuration without touching the network.
 func parse(props map[string]string) (*settings, []config.Problem) {
 	s := &settings{}
 	problems := config.Decode(props, s)
-	problems = append(problems, config.Decode(props, &accepted{})...)
+	old := &compatSettings{}
+	problems = append(problems, config.Decode(props, old)...)
 	report := func(key, format string, args ...any) {
 		problems = append(problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
 	}
@@ -125,26 +83,21 @@ func parse(props map[string]string) (*settings, []config.Problem) {
 			report("topic.prefix", "%v", err)
 		}
 	}
-	if literal(s.Delimiter) && s.Delimiter != source.TopicName(s.Delimiter) || s.Delimiter == "" {
-		report("topic.delimiter", "%q has characters that a topic name can't have; use '.', '_' or '-'", s.Delimiter)
+	for key, name := range map[string]string{"topic.heartbeat.prefix": s.HeartbeatTopic, "topic.transaction": s.TransactionName} {
+		if literal(name) && name != source.TopicName(name) || name == "" {
+			report(key, "%q is not part of a topic's name; use letters, digits, '.', '_' and '-'", name)
+		}
+	}
+	if s.HeartbeatQuery != "" && s.Heartbeat == 0 {
+		report("heartbeat.action.query", "is run with each heartbeat, and there is none: set heartbeat.interval.ms")
 	}
 	if !s.IgnoreBuiltin {
 		report("table.ignore.builtin", "must be true: changes of the system's own tables are not rows to capture")
 	}
-	for _, r := range refusals() {
-		if v, ok := props[r[0]]; ok && r[1] != "" {
-			report(r[0], "%q %s", v, r[1])
-		}
-	}
-	if props["gtid.source.filter.dml.events"] == "false" {
-		report("gtid.source.filter.dml.events", "must be true: a transaction of a server that gtid.source.* leaves out is not captured")
-	}
 	s.checkPairs(report)
 	s.checkFiles(report)
-	if _, err := parseMessageKey(s.MessageKey); err != nil && literal(s.MessageKey) {
-		report("message.key.columns", "%v", err)
-	}
-	return s, problems
+	problems = append(problems, s.parseForm(props)...)
+	return s, append(problems, old.refused()...)
 }
 
 func literal(v string) bool { return v != "" && !config.HasPlaceholder(v) }
@@ -223,65 +176,4 @@ func (s *settings) statements() []string {
 		}
 	}
 	return list
-}
-
-// A keyRule is one entry of message.key.columns.
-type keyRule struct {
-	table   config.Patterns
-	columns []string
-}
-
-func parseMessageKey(text string) ([]keyRule, error) {
-	var rules []keyRule
-	for entry := range strings.SplitSeq(text, ";") {
-		if entry = strings.TrimSpace(entry); entry == "" {
-			continue
-		}
-		table, columns, ok := strings.Cut(entry, ":")
-		if !ok {
-			return nil, fmt.Errorf("%q is not of the form database.table:column,column", entry)
-		}
-		p, err := config.ParsePatterns(strings.ReplaceAll(strings.TrimSpace(table), ",", `\,`))
-		if err != nil {
-			return nil, err
-		}
-		rule := keyRule{table: p}
-		for c := range strings.SplitSeq(columns, ",") {
-			if c = strings.TrimSpace(c); c == "" {
-				return nil, fmt.Errorf("%q names an empty column", entry)
-			} else if !slices.Contains(rule.columns, c) {
-				rule.columns = append(rule.columns, c)
-			}
-		}
-		rules = append(rules, rule)
-	}
-	return rules, nil
-}
-
-// adjust returns how names are changed.
-func adjust(mode string) change.Adjust {
-	switch mode {
-	case "avro":
-		return change.AdjustAvro
-	case "avro_unicode":
-		return change.AdjustAvroUnicode
-	}
-	return change.AdjustNone
-}
-
-// render returns how values of a type are written, by the handling modes.
-func (s *settings) render(t *change.Type) change.Render {
-	switch t.Kind {
-	case change.Decimal:
-		return source.DecimalRender(s.DecimalMode)
-	case change.Uint:
-		if t.Bits == 64 && s.UnsignedMode == "precise" {
-			return change.RenderPrecise
-		}
-	case change.Time, change.Date, change.Timestamp, change.TimestampTZ:
-		return source.TimeRender(s.TimeMode, t.Kind)
-	case change.Bytes:
-		return source.BinaryRender(s.BinaryMode)
-	}
-	return change.RenderDefault
 }

@@ -61,7 +61,13 @@ func (s *stream) beginMaria() error {
 		return s.repeated()
 	}
 	t.skip = !s.src.settings.capturesServer(fmt.Sprint(g.Server))
-	return s.resumed()
+	if err := s.resumed(); err != nil {
+		return err
+	}
+	if t.begun {
+		s.openMetadata()
+	}
+	return nil
 }
 
 // resumed checks that the first transaction is the one that the position is inside of.
@@ -83,14 +89,34 @@ func (s *stream) moved(what string) error {
 		"the stored position is after %d row events and %d rows of transaction %q, and %s", s.pos.Events, s.pos.Rows, s.pos.GTID, what)
 }
 
+// openMetadata begins to count the events of the open transaction, which BEGIN was seen of, for provide.transaction.metadata.
+func (s *stream) openMetadata() {
+	if s.meta == nil || s.tx.skip {
+		return
+	}
+	id := s.tx.gtid
+	if id == "" {
+		id = fmt.Sprintf("file=%s,pos=%d", s.file, s.at-uint64(s.ev.Header.Size))
+	}
+	s.meta.Open(id)
+}
+
+// boundary is where the events are that tell the begin and end of the open transaction.
+func (s *stream) boundary() *change.Event {
+	return &change.Event{Txn: s.tx.number, Ordinal: s.tx.ordinal, LSN: s.at, Commit: s.tx.commit, Seen: s.seen}
+}
+
 // commit closes the transaction: the position is behind it.
-func (s *stream) commit() error {
+func (s *stream) commit(b *change.Batch) error {
 	t := &s.tx
 	if !t.open {
 		return fmt.Errorf("%s at %d: a commit without a transaction", s.file, s.at)
 	}
 	if s.pos.inside() && (t.events < s.pos.Events || t.events == s.pos.Events && t.rows < s.pos.Rows) {
 		return s.moved(fmt.Sprintf("the server sends only %d row events", t.events))
+	}
+	if s.meta != nil && s.meta.IsOpen() {
+		s.meta.End(b, s.boundary())
 	}
 	t.open = false
 	s.pos.GTID, s.pos.Events, s.pos.Rows, s.pos.Time = "", 0, 0, t.commit
@@ -109,27 +135,27 @@ func (s *stream) commit() error {
 func (s *stream) query(ctx context.Context, b *change.Batch) error {
 	q := &s.ev.Query
 	if bytes.Equal(q.Statement, []byte("BEGIN")) || bytes.Equal(q.Statement, []byte("COMMIT")) {
-		return s.bounds(q.Statement[0] == 'B')
+		return s.bounds(b, q.Statement[0] == 'B')
 	}
 	text := s.decoded(q)
 	st := scanStatement(text, string(q.Schema))
 	switch st.verb {
 	case verbBegin, verbXAStart:
-		if err := s.bounds(true); err != nil {
+		if err := s.bounds(b, true); err != nil {
 			return err
 		}
 		s.tx.xa = s.tx.xa || st.verb == verbXAStart
 		return nil
 	case verbCommit:
-		return s.bounds(false)
+		return s.bounds(b, false)
 	case verbRollback:
-		return s.rolledBack()
+		return s.rolledBack(b)
 	case verbSavepoint:
 		return nil
 	case verbRollbackTo:
-		return s.undone()
+		return s.undone(b)
 	case verbXACommit, verbXARollback:
-		return s.decided(ctx, text, st.verb == verbXACommit)
+		return s.decided(ctx, b, text, st.verb == verbXACommit)
 	}
 	implicit := !s.tx.open // a server that writes no GTID events
 	if implicit {
@@ -146,7 +172,7 @@ func (s *stream) query(ctx context.Context, b *change.Batch) error {
 		}
 	}
 	if !s.tx.begun {
-		return s.commit()
+		return s.commit(b)
 	}
 	return nil
 }
@@ -167,9 +193,9 @@ func (s *stream) effective() bool {
 }
 
 // bounds handles BEGIN and COMMIT.
-func (s *stream) bounds(begin bool) error {
+func (s *stream) bounds(b *change.Batch, begin bool) error {
 	if !begin {
-		return s.commit()
+		return s.commit(b)
 	}
 	if !s.tx.open {
 		if err := s.begin(); err != nil {
@@ -180,23 +206,24 @@ func (s *stream) bounds(begin bool) error {
 		}
 	}
 	s.tx.begun, s.tx.thread = true, uint64(s.ev.Query.Thread)
+	s.openMetadata()
 	return nil
 }
 
 // rolledBack is the end of a transaction that was logged although it was rolled back, because it had changed what can't be
 // rolled back. Without rows of ours nothing happened; with some we can't tell which of them stay.
-func (s *stream) rolledBack() error {
+func (s *stream) rolledBack(b *change.Batch) error {
 	if s.tx.open && s.tx.info != nil {
 		return fault.Permanentf("ROLLED_BACK_ROWS", "don't change transactional and other tables in one transaction that may be rolled back, and reset the "+
 			"connector's offsets to take a new snapshot", "transaction %s before %s at %d was rolled back after it changed tables that can't be", s.tx.gtid, s.file, s.at)
 	}
-	return s.commit()
+	return s.commit(b)
 }
 
 // undone is a ROLLBACK TO that was logged for the same reason.
-func (s *stream) undone() error {
+func (s *stream) undone(b *change.Batch) error {
 	if s.tx.info != nil {
-		return s.rolledBack()
+		return s.rolledBack(b)
 	}
 	return nil
 }
@@ -297,7 +324,7 @@ func (s *stream) change(b *change.Batch, op change.Op, before, after change.Row)
 	if err != nil {
 		return err
 	}
-	if bytes.Equal(oldKey, key) {
+	if r.table.KeyChosen || bytes.Equal(oldKey, key) {
 		e := s.event(b, r, op)
 		e.Before, e.After, e.Key = before, after, b.Copy(key)
 		return nil
@@ -313,11 +340,18 @@ func (s *stream) change(b *change.Batch, op change.Op, before, after change.Row)
 
 // event appends an event of the open transaction.
 func (s *stream) event(b *change.Batch, r *relation, op change.Op) *change.Event {
+	meta := s.meta != nil && s.meta.IsOpen()
+	if meta && !s.meta.Begun() {
+		s.meta.Begin(b, s.boundary())
+	}
 	e := b.Add()
 	e.Table, e.Op, e.Topic = r.table, op, r.topic
 	e.Txn, e.Ordinal, e.LSN = s.tx.number, s.tx.ordinal, s.at-uint64(s.ev.Header.Size)
 	e.Commit, e.Seen, e.Binlog, e.Row = s.tx.commit, s.seen, s.tx.info, s.tx.rows
 	s.tx.ordinal++
+	if meta {
+		s.meta.Number(e, r.table.Name.String())
+	}
 	return e
 }
 

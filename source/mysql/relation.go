@@ -32,10 +32,14 @@ type relation struct {
 func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []string, d *detail) (*relation, error) {
 	c := s.settings
 	r := &relation{captured: true, columns: columns, topic: c.topic(name.Database, name.Table)}
-	key, unique := c.keyColumns(name, columns, primary, d)
-	r.unique = unique
-	t := &change.Table{Name: change.TableName{Database: name.Database, Table: name.Table}, Origin: s.origin, Topic: r.topic,
-		OldIdentity: s.fullImage.Load()}
+	table := change.TableName{Database: name.Database, Table: name.Table}
+	key := c.rules.Key(table, func(name string) bool { return hasColumns(columns, []string{name}) })
+	chosen := key != nil
+	if !chosen {
+		key = keyColumns(columns, primary, d)
+	}
+	r.unique = !chosen && len(key) > 0
+	t := &change.Table{Name: table, Origin: s.origin, Topic: r.topic, KeyChosen: chosen, OldIdentity: s.fullImage.Load()}
 	r.target = make([]int, len(columns))
 	for i := range columns {
 		column := &columns[i]
@@ -44,11 +48,12 @@ func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []s
 			continue
 		}
 		typ := column.Type()
-		typ.Render = c.render(&typ)
+		typ.Render = c.render(column, &typ)
 		made := change.Column{Name: column.Name, Type: typ, Nullable: column.Nullable}
 		if d != nil {
 			d.constant(column, &made)
 		}
+		c.rules.Describe(table, &made, c.nativeType(column, d))
 		r.target[i] = len(t.Columns)
 		t.Columns = append(t.Columns, made)
 	}
@@ -59,37 +64,57 @@ func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []s
 	return r, nil
 }
 
-// keyColumns chooses the columns of a table's key, in key order: those that the configuration names, else the primary key,
-// else a unique index over NOT NULL columns. None: the table has no key. unique reports whether the database keeps the key
-// unique.
-func (s *settings) keyColumns(name tableRef, columns []binlog.Column, primary []string, d *detail) (key []string, unique bool) {
-	rules, _ := parseMessageKey(s.MessageKey) // parse has looked
-	has := func(names []string) bool {
-		for _, n := range names {
-			if !slices.ContainsFunc(columns, func(c binlog.Column) bool { return c.Name == n }) {
-				return false
-			}
-		}
-		return len(names) > 0
-	}
-	var uniques [][]string
-	if len(primary) > 0 {
-		uniques = append(uniques, primary)
+// keyColumns chooses the columns of a table's key, in key order: the primary key, else a unique index over NOT NULL columns. None:
+// the table has no key.
+func keyColumns(columns []binlog.Column, primary []string, d *detail) []string {
+	if hasColumns(columns, primary) {
+		return primary
 	}
 	if d != nil {
-		uniques = append(uniques, d.uniques...)
-	}
-	for _, rule := range rules {
-		if rule.table.Match(name.String()) && has(rule.columns) {
-			return rule.columns, slices.ContainsFunc(uniques, func(u []string) bool { return source.SameColumns(u, rule.columns) })
+		for _, u := range d.uniques {
+			if hasColumns(columns, u) {
+				return u
+			}
 		}
 	}
-	for _, u := range uniques {
-		if has(u) {
-			return u, true
+	return nil
+}
+
+// hasColumns reports whether there are names, and all are columns.
+func hasColumns(columns []binlog.Column, names []string) bool {
+	for _, n := range names {
+		if !slices.ContainsFunc(columns, func(c binlog.Column) bool { return c.Name == n }) {
+			return false
 		}
 	}
-	return nil, false
+	return len(names) > 0
+}
+
+// nativeType is a column's type as Debezium tells it in parameters of schemas.
+func (s *settings) nativeType(c *binlog.Column, d *detail) source.NativeType {
+	length, scale := declaredSize(c)
+	n := source.NativeType{Name: strings.ToUpper(c.TypeName()), Length: length, Scale: scale}
+	if d != nil && s.Comments {
+		if i := d.column(c.Name); i >= 0 {
+			n.Comment = d.extra[i].comment
+		}
+	}
+	return n
+}
+
+// declaredSize returns the length and scale that a column is declared with, -1 for what it is not.
+func declaredSize(c *binlog.Column) (length, scale int64) {
+	length, scale = int64(c.Length), -1
+	switch c.Base {
+	case "decimal", "float", "double":
+		length, scale = int64(c.Precision), int64(c.Scale)
+	case "time", "datetime", "timestamp":
+		length = int64(c.Precision)
+	}
+	if length == 0 {
+		length = -1
+	}
+	return length, scale
 }
 
 // primaryKey returns the names of the primary key's columns as a table map has them.
@@ -101,13 +126,20 @@ func primaryKey(m *binlog.TableMap, columns []binlog.Column) []string {
 	return names
 }
 
-// constant sets the default of a column if it is a constant of the column's type.
+// constant sets the default of a column if it is a constant of the column's type. As Debezium shows them the present time and,
+// where the column has no NULL, zero dates are the epoch.
 func (d *detail) constant(c *binlog.Column, column *change.Column) {
 	i := d.column(c.Name)
 	if i < 0 || !d.extra[i].hasDefault || d.columns[i].Base != c.Base || d.extra[i].generated {
 		return
 	}
+	kind := column.Type.Kind
+	moment := kind == change.Date || kind == change.Timestamp || kind == change.TimestampTZ
 	text, ok := d.extra[i].literal()
+	if moment && (!ok && d.extra[i].now() || ok && !c.Nullable && strings.HasPrefix(text, "0000-00-00")) {
+		column.HasDefault, column.Default = true, change.Value{Kind: kind}
+		return
+	}
 	if !ok {
 		return
 	}
@@ -125,7 +157,7 @@ func (d *detail) constant(c *binlog.Column, column *change.Column) {
 	if err := res.Value(0, []byte(text), &b, &v); err != nil {
 		return // an expression, or text that is no value of the type
 	}
-	if v.Kind != column.Type.Kind {
+	if v.Kind != kind {
 		return
 	}
 	v.Data = slices.Clone(v.Data)
@@ -140,18 +172,58 @@ func utf8Column(c binlog.Column) binlog.Column {
 	return c
 }
 
-// literal takes the text of a default that is a constant out of its quotes. MariaDB quotes strings and writes NULL and
-// expressions as they are; MySQL writes strings as they are and marks expressions elsewhere.
+// now reports whether a default that is no constant is the present time.
+func (x *columnExtra) now() bool {
+	return len(x.def) >= len(presentTime) && strings.EqualFold(x.def[:len(presentTime)], presentTime)
+}
+
+const presentTime = "current_timestamp"
+
+// literal returns the text of a default that is a constant. MariaDB quotes strings and writes NULL and expressions as they are;
+// MySQL writes strings as they are and marks expressions in EXTRA, but for the present time before 8.0.
 func (x *columnExtra) literal() (string, bool) {
-	text := x.def
-	if n := len(text); n >= 2 && text[0] == '\'' && text[n-1] == '\'' {
-		return strings.ReplaceAll(text[1:n-1], "''", "'"), true
+	if !x.quotes {
+		return x.def, !x.expression && !x.now()
 	}
-	switch lower := strings.ToLower(text); {
-	case lower == "null", strings.HasPrefix(lower, "current_timestamp"), strings.HasPrefix(lower, "curdate"), strings.HasSuffix(lower, ")"):
-		return "", false
+	if n := len(x.def); n >= 2 && x.def[0] == '\'' && x.def[n-1] == '\'' {
+		return unquote(x.def[1 : n-1]), true
 	}
-	return text, true
+	return x.def, !strings.EqualFold(x.def, "null") && !strings.HasSuffix(x.def, ")")
+}
+
+// unquote takes the escapes out of a string constant of SQL.
+func unquote(text string) string {
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		if i+1 < len(text) && (c == '\\' || c == '\'' && text[i+1] == '\'') {
+			i++
+			if c = text[i]; text[i-1] == '\\' {
+				c = escaped(c)
+			}
+		}
+		b.WriteByte(c)
+	}
+	return b.String()
+}
+
+// escaped is the character that stands behind a backslash as c.
+func escaped(c byte) byte {
+	switch c {
+	case '0':
+		return 0
+	case 'n':
+		return '\n'
+	case 'r':
+		return '\r'
+	case 't':
+		return '\t'
+	case 'b':
+		return '\b'
+	case 'Z':
+		return 0x1A
+	}
+	return c
 }
 
 // bitDefault reads b'0101', nil if it is something else.

@@ -262,7 +262,8 @@ func (s *Source) readRows(c *conn, r *relation, at status, sql string, columns [
 		return err
 	}
 	var key []byte
-	return c.query(sql, func(values [][]byte) error {
+	from := len(b.Events)
+	err = c.query(sql, func(values [][]byte) error {
 		row, err := r.result(res, values, b)
 		if err != nil {
 			return err
@@ -275,6 +276,8 @@ func (s *Source) readRows(c *conn, r *relation, at status, sql string, columns [
 		}
 		return nil
 	})
+	s.settings.shaper().Apply(b, from)
+	return err
 }
 
 // result decodes a row of a SELECT of the captured columns.
@@ -343,6 +346,10 @@ func (s *Source) FetchAll(ctx context.Context, t *change.Table, keys [][]byte, b
 	}
 	if err != nil {
 		return nil, nil, err
+	}
+	shaper := s.settings.shaper()
+	for _, row := range rows {
+		shaper.Mask(b, r.table, row)
 	}
 	return rows, seen, nil
 }

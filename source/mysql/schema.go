@@ -115,6 +115,9 @@ func (s *stream) describe(ctx context.Context, name tableRef, fresh bool) (*deta
 	}
 	var d *detail
 	err := s.src.control.do(ctx, func(c *conn) (err error) {
+		if err = s.settle(c); err != nil {
+			return err
+		}
 		d, err = describe(c, s.src.flavor, name.Database, name.Table)
 		return err
 	})
@@ -124,6 +127,18 @@ func (s *stream) describe(ctx context.Context, name tableRef, fresh bool) (*deta
 	s.details[name] = d
 	return d, nil
 }
+
+// settle waits until the open transaction has taken effect: MySQL sends one from its binary log before its dictionary has it.
+func (s *stream) settle(c *conn) error {
+	if s.src.flavor != mysqld || !s.tx.open || !s.tx.identified {
+		return nil
+	}
+	_, err := c.row(fmt.Sprintf("SELECT WAIT_FOR_EXECUTED_GTID_SET(%s, %d)", quoted(s.tx.gtid), settleSeconds))
+	return err
+}
+
+// settleSeconds bounds how long a transaction is waited for that was sent already.
+const settleSeconds = 10
 
 // statement handles a statement that is not about transactions.
 func (s *stream) statement(ctx context.Context, b *change.Batch, st statement, text []byte) error {
@@ -179,7 +194,10 @@ func (s *stream) truncate(b *change.Batch, name tableRef) {
 			Origin: s.src.origin, Topic: topic, Version: 1}}
 	}
 	if s.tx.info == nil {
-		s.tx.info = &change.Binlog{File: s.file, GTID: s.tx.gtid, ServerID: s.tx.serverID, Thread: uint64(s.ev.Query.Thread)}
+		s.tx.info = &change.Binlog{File: s.file, GTID: s.tx.gtid, ServerID: s.tx.serverID}
+		if s.src.flavor == mysqld { // MariaDB's rows have none
+			s.tx.info.Thread = uint64(s.ev.Query.Thread)
+		}
 	}
 	e := b.Add()
 	e.Table, e.Op, e.Topic = r.table, change.OpTruncate, r.topic

@@ -1,7 +1,9 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -21,7 +23,7 @@ func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement
 	}
 	if st.verb == verbDatabase || st.verb == verbDropDatabase {
 		if database := st.tables[0].Database; s.src.settings.capturesDatabase(database) {
-			s.addSchemaChange(b, tableRef{Database: database}, "", nil, text)
+			s.addSchemaChange(b, tableRef{Database: database}, structure{}, text)
 		}
 		return nil
 	}
@@ -29,22 +31,21 @@ func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement
 		if !s.src.settings.captures(name.Database, name.Table) || st.verb == verbRename && i%2 == 0 {
 			continue // a rename is told under the new name
 		}
-		kind := "ALTER"
-		var d *detail
+		to, sql := structure{kind: "ALTER"}, text
 		switch st.verb {
-		case verbDrop:
-			kind = "DROP"
+		case verbDrop: // one statement may drop many
+			to.kind, sql = "DROP", dropTable(name, bytes.Contains(bytes.ToUpper(text), []byte("IF EXISTS")))
 		case verbCreate, verbReplace:
-			kind = "CREATE"
+			to.kind = "CREATE"
 		}
-		if kind != "DROP" {
-			var err error
-			if d, err = s.describe(ctx, name, false); err != nil {
+		if to.kind != "DROP" {
+			d, err := s.describe(ctx, name, false)
+			if err != nil {
 				return err
 			}
-			d = s.then(name, d)
+			to.detail = s.then(name, d)
 		}
-		s.addSchemaChange(b, name, kind, d, text)
+		s.addSchemaChange(b, name, to, sql)
 	}
 	return nil
 }
@@ -76,7 +77,89 @@ func (s *stream) then(name tableRef, now *detail) *detail {
 	return d
 }
 
-func (s *stream) addSchemaChange(b *change.Batch, name tableRef, kind string, d *detail, text []byte) {
+// structure is what a statement has made of a table.
+type structure struct {
+	kind     string // CREATE, ALTER, DROP; "": it is about no table
+	detail   *detail
+	snapshot string // no statement of the log, but of the beginning: source.snapshot
+}
+
+func dropTable(name tableRef, maybe bool) []byte {
+	if maybe {
+		return []byte("DROP TABLE IF EXISTS " + qualified(name.Database, name.Table))
+	}
+	return []byte("DROP TABLE " + qualified(name.Database, name.Table))
+}
+
+// introduce tells the structures of all captured tables in the topic of structures, as Debezium does before its snapshot: the
+// statements that make them, in a place where there may be others.
+func (s *stream) introduce(ctx context.Context, b *change.Batch) error {
+	mode := s.src.setup.Props["snapshot.mode"]
+	if !s.src.settings.SchemaChanges || mode == "never" {
+		return nil
+	}
+	s.tx.info, s.tx.commit = &change.Binlog{File: s.pos.File}, s.pos.Time
+	defer func() { s.tx = transaction{} }()
+	s.seen = s.src.setup.Now().UnixMicro()
+	err := s.src.control.do(ctx, func(c *conn) error {
+		found, err := discover(c, s.src.settings)
+		if err != nil {
+			return err
+		}
+		r, err := c.row("SELECT @@global.character_set_server, @@global.collation_server")
+		if err != nil {
+			return err
+		}
+		s.addSchemaChange(b, tableRef{}, structure{snapshot: "true"}, fmt.Appendf(nil, "SET character_set_server=%s, collation_server=%s", r[0], r[1]))
+		for _, t := range found {
+			name := tableRef{t.database, t.table}
+			s.addSchemaChange(b, name, structure{kind: "DROP", snapshot: "true"}, dropTable(name, true))
+		}
+		for i, t := range found {
+			if i == 0 || t.database != found[i-1].database {
+				if err := s.introduceDatabase(c, b, t.database); err != nil {
+					return err
+				}
+			}
+			if err := s.introduceTable(c, b, tableRef{t.database, t.table}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if n := len(b.Events); err == nil && n > 0 && (mode == "no_data" || mode == "schema_only") { // no rows follow
+		e := &b.Events[n-1]
+		e.Raw.Value = bytes.Replace(e.Raw.Value, []byte(`"snapshot":"true"`), []byte(`"snapshot":"last"`), 1)
+	}
+	return err
+}
+
+func (s *stream) introduceDatabase(c *conn, b *change.Batch, database string) error {
+	r, err := c.row("SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = " + quoted(database))
+	if err != nil || r == nil {
+		return err
+	}
+	name, id := tableRef{Database: database}, ident(database)
+	for _, sql := range []string{"DROP DATABASE IF EXISTS " + id, "CREATE DATABASE " + id + " CHARSET " + r[0] + " COLLATE " + r[1], "USE " + id} {
+		s.addSchemaChange(b, name, structure{snapshot: "true"}, []byte(sql))
+	}
+	return nil
+}
+
+func (s *stream) introduceTable(c *conn, b *change.Batch, name tableRef) error {
+	d, err := describe(c, s.src.flavor, name.Database, name.Table)
+	if err != nil || d == nil {
+		return err
+	}
+	r, err := c.row("SHOW CREATE TABLE " + qualified(name.Database, name.Table))
+	if err != nil || len(r) < 2 {
+		return err
+	}
+	s.addSchemaChange(b, name, structure{kind: "CREATE", detail: d, snapshot: "true"}, []byte(r[1]))
+	return nil
+}
+
+func (s *stream) addSchemaChange(b *change.Batch, name tableRef, to structure, text []byte) {
 	if s.tx.info == nil {
 		s.tx.info = &change.Binlog{File: s.file, GTID: s.tx.gtid, ServerID: s.tx.serverID}
 	}
@@ -85,26 +168,29 @@ func (s *stream) addSchemaChange(b *change.Batch, name tableRef, kind string, d 
 	e.Table = &change.Table{Name: change.TableName{Database: name.Database, Table: name.Table}, Origin: s.src.origin, Topic: e.Topic, Version: 1}
 	e.Txn, e.Ordinal, e.LSN = s.tx.number, s.tx.ordinal, s.at-uint64(s.ev.Header.Size)
 	e.Commit, e.Seen, e.Binlog = s.tx.commit, s.seen, s.tx.info
+	if to.snapshot != "" {
+		e.LSN = s.pos.Pos
+	}
 	s.tx.ordinal++
 	key := append(jsontext.AppendText([]byte(`{"databaseName":`), name.Database), '}')
-	e.Raw = &change.Raw{Key: b.Copy(key), Value: b.Copy(s.schemaValue(e, name, kind, d, text)), Form: change.FormSchemaChange}
+	e.Raw = &change.Raw{Key: b.Copy(key), Value: b.Copy(s.schemaValue(e, name, to, text)), Form: change.FormSchemaChange}
 }
 
 // schemaValue writes the value of a schema change.
-func (s *stream) schemaValue(e *change.Event, name tableRef, kind string, d *detail, text []byte) []byte {
-	v := s.appendSource([]byte(`{"source":`), e, name)
+func (s *stream) schemaValue(e *change.Event, name tableRef, to structure, text []byte) []byte {
+	v := s.appendSource([]byte(`{"source":`), e, name, to.snapshot)
 	v = strconv.AppendInt(append(v, `,"ts_ms":`...), e.Seen/1000, 10)
 	v = jsontext.AppendText(append(v, `,"databaseName":`...), name.Database)
 	v = jsontext.AppendString(append(v, `,"schemaName":null,"ddl":`...), text)
 	v = append(v, `,"tableChanges":[`...)
-	if kind != "" {
-		v = append(append(append(v, `{"type":"`...), kind...), `","id":`...)
+	if to.kind != "" {
+		v = append(append(append(v, `{"type":"`...), to.kind...), `","id":`...)
 		v = jsontext.AppendText(v, `"`+name.Database+`"."`+name.Table+`"`)
 		v = append(v, `,"table":`...)
-		if d == nil {
+		if to.detail == nil {
 			v = append(v, "null"...)
 		} else {
-			v = s.appendStructure(v, d)
+			v = s.appendStructure(v, to.detail)
 		}
 		v = append(v, '}')
 	}
@@ -112,13 +198,16 @@ func (s *stream) schemaValue(e *change.Event, name tableRef, kind string, d *det
 }
 
 // appendSource writes the source block, in Debezium's order.
-func (s *stream) appendSource(v []byte, e *change.Event, name tableRef) []byte {
+func (s *stream) appendSource(v []byte, e *change.Event, name tableRef, snapshot string) []byte {
 	o := s.src.origin
+	if snapshot == "" {
+		snapshot = "false"
+	}
 	v = jsontext.AppendText(append(v, `{"version":`...), o.Version)
 	v = jsontext.AppendText(append(v, `,"connector":`...), o.Connector)
 	v = jsontext.AppendText(append(v, `,"name":`...), o.Name)
 	v = strconv.AppendInt(append(v, `,"ts_ms":`...), e.Commit/1000, 10)
-	v = jsontext.AppendText(append(v, `,"snapshot":"false","db":`...), name.Database)
+	v = jsontext.AppendText(append(append(append(v, `,"snapshot":"`...), snapshot...), `","db":`...), name.Database)
 	v = strconv.AppendInt(append(v, `,"sequence":null,"ts_us":`...), e.Commit, 10)
 	v = strconv.AppendInt(append(v, `,"ts_ns":`...), e.Commit*1000, 10)
 	v = appendNullable(append(v, `,"table":`...), name.Table)
@@ -176,17 +265,9 @@ func (s *stream) appendColumn(v []byte, i int, c *binlog.Column, x *columnExtra)
 		charset = ""
 	}
 	v = appendNullable(append(v, `,"charsetName":`...), charset)
-	length, scale := c.Length, -1
-	switch c.Base {
-	case "decimal":
-		length, scale = c.Precision, c.Scale
-	case "float", "double":
-		length, scale = c.Precision, c.Scale
-	case "time", "datetime", "timestamp":
-		length = c.Precision
-	}
-	v = appendNumber(append(v, `,"length":`...), length, length > 0)
-	v = appendNumber(append(v, `,"scale":`...), scale, scale >= 0)
+	length, scale := declaredSize(c)
+	v = appendNumber(append(v, `,"length":`...), length)
+	v = appendNumber(append(v, `,"scale":`...), scale)
 	v = strconv.AppendInt(append(v, `,"position":`...), int64(i+1), 10)
 	v = strconv.AppendBool(append(v, `,"optional":`...), c.Nullable)
 	v = strconv.AppendBool(append(v, `,"autoIncremented":`...), x.auto)
@@ -212,11 +293,12 @@ func (s *stream) appendColumn(v []byte, i int, c *binlog.Column, x *columnExtra)
 	return append(v, "]}"...)
 }
 
-func appendNumber(v []byte, n int, known bool) []byte {
-	if !known {
+// appendNumber appends a number that is not known if it is negative.
+func appendNumber(v []byte, n int64) []byte {
+	if n < 0 {
 		return append(v, "null"...)
 	}
-	return strconv.AppendInt(v, int64(n), 10)
+	return strconv.AppendInt(v, n, 10)
 }
 
 // jdbcType is the number of a type in java.sql.Types that Debezium gives it.

@@ -45,7 +45,7 @@ var MariaDB = source.Plugin{
 	Open: func(ctx context.Context, s source.Setup) (source.Source, error) { return open(ctx, s, mariadb) },
 }
 
-func keys() []config.Key { return append(config.Keys(&settings{}), config.Keys(&accepted{})...) }
+func keys() []config.Key { return append(config.Keys(&settings{}), config.Keys(&compatSettings{})...) }
 
 func check(props map[string]string) []config.Problem {
 	_, problems := parse(props)
@@ -73,6 +73,7 @@ type Source struct {
 
 	control   *session // catalog and re-reads
 	scan      *session // chunks
+	action    *session // heartbeat.action.query
 	tables    registry
 	grown     growth
 	numbers   numbers
@@ -86,6 +87,9 @@ type Source struct {
 	mu     sync.Mutex // held while a stream is opened or the source closed
 	stream atomic.Pointer[stream]
 	closed bool
+
+	running sync.WaitGroup
+	cancel  context.CancelFunc // ends the goroutines of running
 }
 
 var (
@@ -106,10 +110,10 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
 	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, lookEvery: lookInterval, visible: visibleWait, instance: newUUID(),
-		origin: &change.Origin{Connector: f.String(), Name: c.Prefix, Version: setup.Version, Placeholder: c.Placeholder,
-			SchemaNames: adjust(c.SchemaNames), FieldNames: adjust(c.FieldNames), NoContext: !c.Context},
+		origin:  c.origin(f, setup.Version),
 		control: &session{settings: c},
 		scan:    &session{settings: c},
+		action:  &session{settings: c},
 		tables:  registry{newest: map[change.TableName]*relation{}, dropped: map[tableRef]bool{}},
 		numbers: numbers{sources: map[uint16]gtidSource{}}}
 	if s.log == nil {
@@ -127,7 +131,25 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 	}); err != nil {
 		return nil, errors.Join(err, s.control.close())
 	}
+	ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if c.HeartbeatQuery != "" {
+		s.running.Go(func() { s.act(ctx) })
+	}
 	return s, nil
+}
+
+// act runs heartbeat.action.query every interval while a stream is open, until ctx is done.
+func (s *Source) act(ctx context.Context) {
+	streams := func() bool {
+		st := s.stream.Load()
+		return st != nil && !st.isClosed()
+	}
+	source.Act(ctx, s.settings.Heartbeat, s.log, streams, func() error {
+		return s.action.do(ctx, func(c *conn) error {
+			_, err := c.Execute(s.settings.HeartbeatQuery)
+			return err
+		})
+	})
 }
 
 // usable refuses a server whose log can't be read as it is set up.
@@ -459,11 +481,13 @@ func (s *Source) Close() error {
 		return nil
 	}
 	s.closed = true
+	s.cancel()
+	s.running.Wait()
 	var errs []error
 	if st := s.stream.Load(); st != nil {
 		errs = append(errs, st.Close())
 	}
-	return errors.Join(append(errs, s.control.close(), s.scan.close())...)
+	return errors.Join(append(errs, s.control.close(), s.scan.close(), s.action.close())...)
 }
 
 // kill ends the dump on the server, which would notice only later that nobody listens, and keep its file until then. That it

@@ -54,6 +54,9 @@ type stream struct {
 	seen     int64      // time of the last take, microseconds
 	timer    *time.Timer
 	tx       transaction
+	meta     *source.Metadata // nil: not asked for
+	beat     source.Heartbeat
+	shaper   *source.Shaper
 
 	delivered atomic.Uint64 // the coordinate up to which events were given to the reader, for gauges
 	closed    atomic.Bool
@@ -94,7 +97,11 @@ var (
 func newStream(s *Source, c *conn, p position, set gtidSet, h *history, fresh bool) *stream {
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
-		history: h, set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour)}
+		history: h, set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour),
+		beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix), shaper: s.settings.shaper()}
+	if s.settings.Transactions {
+		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
+	}
 	st.reported = p.coordinate()
 	st.deliver()
 	st.pump = startPump(c, q)
@@ -109,6 +116,9 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 	}
 	b.Origin = s.src.settings.Prefix
 	if s.fresh {
+		if err := s.introduce(ctx, b); err != nil {
+			return s.fail(ctx, err)
+		}
 		s.fresh = false
 		return s.finish(b)
 	}
@@ -116,11 +126,15 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 		prompted := s.queue.Prompted()
 		full, err := s.drain(ctx, b)
 		if err != nil {
-			return s.fail(ctx, err)
+			err = s.fail(ctx, err)
+			if len(b.Events) > 0 && fault.IsPermanent(err) {
+				return s.finish(b) // what came before is whole; the next Read fails
+			}
+			return err
 		}
 		broken := s.queue.Failure()
 		switch {
-		case full, len(b.Events) > 0 && (!s.tx.open || broken != nil), prompted:
+		case full, len(b.Events) > 0 && (!s.tx.open || broken != nil), prompted, s.beat.Due():
 			return s.finish(b)
 		case broken != nil:
 			if s.more() {
@@ -181,6 +195,10 @@ func (s *stream) finish(b *change.Batch) error {
 	b.Notes = s.history.notes(b.Notes, s.seen)
 	s.pos.Structures = s.history.number
 	s.settleAgain()
+	if e := s.beat.Append(b, s.src.setup.Now()); e != nil {
+		e.LSN = s.pos.Pos
+	}
+	s.shaper.Apply(b, 0)
 	b.Resume = s.pos.encode()
 	s.reported, s.quiet = s.pos.coordinate(), time.Now()
 	s.deliver()
@@ -206,7 +224,7 @@ func (s *stream) wait(ctx context.Context) error {
 	if pause <= 0 {
 		pause = s.src.idle
 	}
-	return s.queue.Wait(ctx, s.timer, pause)
+	return s.queue.Wait(ctx, s.timer, s.beat.Wait(pause))
 }
 
 // more reports whether there is an unread event, and makes its segment the current one.
@@ -227,10 +245,13 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 			if len(b.Events) >= s.src.settings.MaxBatch || b.Size() >= maxBatchBytes {
 				return true, nil
 			}
+			n := len(b.Events)
 			if err := s.row(b); err != nil {
+				b.Events = b.Events[:n]
 				return false, err
 			}
 		}
+		n := len(b.Events)
 		switch {
 		case s.second != nil:
 			err = s.reread(ctx, b)
@@ -244,6 +265,7 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 			return false, nil
 		}
 		if err != nil {
+			b.Events = b.Events[:n]
 			return false, err
 		}
 	}
@@ -313,9 +335,9 @@ func (s *stream) handle(ctx context.Context, b *change.Batch) error {
 	case binlog.KindQuery:
 		return s.query(ctx, b)
 	case binlog.KindXID:
-		return s.commit()
+		return s.commit(b)
 	case binlog.KindXAPrepare:
-		return s.prepared(ctx)
+		return s.prepared(ctx, b)
 	case binlog.KindRowsQuery:
 		if s.src.settings.Query {
 			s.tx.query, s.tx.info = append(s.tx.query[:0], e.Statement...), nil

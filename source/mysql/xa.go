@@ -22,17 +22,20 @@ type second struct {
 }
 
 // prepared is the end of the first phase of a distributed transaction.
-func (s *stream) prepared(ctx context.Context) error {
+func (s *stream) prepared(ctx context.Context, b *change.Batch) error {
 	t := &s.tx
 	if !t.open || !t.xa || t.skip {
-		return s.commit()
+		return s.commit(b)
 	}
 	p := preparedXA{ID: string(s.ev.XA.AppendID(nil)), File: t.file, Pos: t.at}
 	if s.ev.XA.OnePhase {
 		return s.again(ctx, p)
 	}
 	s.pos.XA = append(s.withoutXA(p.ID), p)
-	return s.commit()
+	if s.meta != nil {
+		s.meta.Drop()
+	}
+	return s.commit(b)
 }
 
 func (s *stream) withoutXA(id string) []preparedXA {
@@ -40,21 +43,21 @@ func (s *stream) withoutXA(id string) []preparedXA {
 }
 
 // decided is XA COMMIT or XA ROLLBACK.
-func (s *stream) decided(ctx context.Context, text []byte, commits bool) error {
+func (s *stream) decided(ctx context.Context, b *change.Batch, text []byte, commits bool) error {
 	if !s.tx.open { // a server that writes no GTID events
 		if err := s.begin(); err != nil {
 			return err
 		}
 	}
 	if s.tx.skip {
-		return s.commit()
+		return s.commit(b)
 	}
 	id := identifierXA(string(text))
 	i := slices.IndexFunc(s.pos.XA, func(p preparedXA) bool { return p.ID == id })
 	switch {
 	case !commits:
 		s.pos.XA = s.withoutXA(id)
-		return s.commit()
+		return s.commit(b)
 	case i >= 0 && s.pos.XA[i].File != "":
 		return s.again(ctx, s.pos.XA[i])
 	}
@@ -86,6 +89,9 @@ func (s *stream) again(ctx context.Context, p preparedXA) error {
 		return err
 	}
 	s.second = &second{excerpt: x, id: p.ID}
+	if s.meta != nil && !s.meta.IsOpen() {
+		s.openMetadata()
+	}
 	return nil
 }
 
@@ -118,7 +124,7 @@ func (s *stream) reread(ctx context.Context, b *change.Batch) error {
 		err := s.second.close()
 		s.pos.XA = s.withoutXA(s.second.id)
 		s.second = nil
-		if err = errors.Join(err, s.commit()); err == nil {
+		if err = errors.Join(err, s.commit(b)); err == nil {
 			s.advance()
 		}
 		return err
