@@ -63,7 +63,10 @@ func TestDifferences(t *testing.T) {
 }
 
 func TestStatements(t *testing.T) {
-	got := Statements("insert into t values('a;b', E'\\';', \"x;y\"); do $$begin; end$$; -- c;\nselect 1;\n\n")
+	got := Statements("insert into t values('a;b', E'\\';', \"x;y\"); do $$begin; end$$; -- c;\nselect 1;\n\n", false)
+	if got := Statements(`insert into t values('a\';b', "\";x"); select 1`, true); len(got) != 2 {
+		t.Errorf("%q", got)
+	}
 	if want := []string{`insert into t values('a;b', E'\';', "x;y")`, "do $$begin; end$$", "-- c;\nselect 1"}; !slices.Equal(got, want) {
 		t.Errorf("%s", strings.Join(got, "\n"))
 	}

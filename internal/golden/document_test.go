@@ -22,7 +22,9 @@ is merely odd, ours is the same.
 
 This page is made from the tables in internal/golden: run ` + "`go test ./internal/golden -run TestDocument -update`" + ` after a change.
 
-` + Document("PostgreSQL", "Against Debezium 3.6.1 on PostgreSQL 15.", postgresDifferences())
+` + Document("PostgreSQL", "Against Debezium 3.6.1 on PostgreSQL 15.", postgresDifferences()) +
+		"\n" + Document("MySQL", "Against Debezium 3.6.1 on MySQL 8.0.", mysqlDifferences()) +
+		"\n" + Document("MariaDB", "Against Debezium 3.5.0 on MariaDB 10.11.", mariaDifferences())
 	if *update {
 		if err := os.WriteFile(page, []byte(want), 0o644); err != nil {
 			t.Fatal(err)

@@ -24,8 +24,8 @@ type Database interface {
 	Exec(ctx context.Context, sql string) error
 	// Properties are those that say where the database is.
 	Properties() map[string]string
-	// Caught reports whether the connector has read all that was committed.
-	Caught(ctx context.Context) (bool, error)
+	// Caught reports whether the connector, whose offset is given, nil for none yet, has read all that was committed.
+	Caught(ctx context.Context, offset json.RawMessage) (bool, error)
 }
 
 // connectorName is the name of the scenario's connector.
@@ -136,7 +136,32 @@ func (r *run) streams(ctx context.Context) (bool, error) {
 			}
 		}
 	}
-	return r.db.Caught(ctx)
+	offset, err := r.offset(ctx)
+	if err != nil {
+		return false, err
+	}
+	return r.db.Caught(ctx, offset)
+}
+
+// offset returns the connector's offset, nil if it has none yet.
+func (r *run) offset(ctx context.Context) (json.RawMessage, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, r.d.URL()+"/connectors/"+connectorName+"/offsets", nil)
+	if err != nil {
+		return nil, err
+	}
+	text, err := read(req)
+	if err != nil {
+		return nil, err
+	}
+	var answer struct {
+		Offsets []struct {
+			Offset json.RawMessage `json:"offset"`
+		} `json:"offsets"`
+	}
+	if err := json.Unmarshal(text, &answer); err != nil || len(answer.Offsets) == 0 {
+		return nil, err
+	}
+	return answer.Offsets[0].Offset, nil
 }
 
 // part runs SQL and returns what is emitted after the records that were there before.
@@ -153,6 +178,10 @@ func (r *run) part(ctx context.Context, sql string, before []Record, number int)
 		recs = after(before, all)
 		return r.enough(number, recs), err
 	})
+	if err != nil && ctx.Err() == nil { // the connector has stopped: what there is until then
+		all, failed := r.records(ctx)
+		return after(before, all), errors.Join(err, failed)
+	}
 	return recs, err
 }
 

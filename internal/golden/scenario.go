@@ -82,6 +82,31 @@ func properties(text string) map[string]string {
 	return props
 }
 
+// Rename returns the scenario in another database: what calls it from is called to in SQL, properties and records.
+func (s *Scenario) Rename(from, to string) Scenario {
+	r := *s
+	for _, text := range []*string{&r.Setup, &r.Stream, &r.Offline, &r.Stream2} {
+		*text = strings.ReplaceAll(*text, from, to)
+	}
+	r.Properties = map[string]string{}
+	for name, value := range s.Properties {
+		r.Properties[name] = strings.ReplaceAll(value, from, to)
+	}
+	records := func(recs []Record) []Record {
+		list := make([]Record, len(recs))
+		rename := func(p json.RawMessage) json.RawMessage { return bytes.ReplaceAll(p, []byte(from), []byte(to)) }
+		for i, old := range recs {
+			list[i] = Record{Topic: strings.ReplaceAll(old.Topic, from, to), Key: rename(old.Key), Value: rename(old.Value)}
+			for _, h := range old.Headers {
+				list[i].Headers = append(list[i].Headers, Header{h.Key, rename(h.Value)})
+			}
+		}
+		return list
+	}
+	r.Records, r.Records2 = records(s.Records), records(s.Records2)
+	return r
+}
+
 // ParseRecords reads records, one a line. Lines end with a line feed only: values may hold other separators.
 func ParseRecords(p []byte) ([]Record, error) {
 	var recs []Record
@@ -98,14 +123,15 @@ func ParseRecords(p []byte) ([]Record, error) {
 	return recs, nil
 }
 
-// Statements splits SQL at the semicolons outside of quotation marks, dollar quotes and comments.
-func Statements(sql string) []string {
+// Statements splits SQL at the semicolons outside of quotation marks, dollar quotes and comments. backslashes says that they
+// escape in all quotation marks, as in MySQL, and not only in E'...', as in PostgreSQL.
+func Statements(sql string, backslashes bool) []string {
 	var list []string
 	start := 0
 	for i := 0; i < len(sql); i++ {
 		switch c := sql[i]; {
 		case c == '\'' || c == '"' || c == '`':
-			escapes := c == '\'' && i > 0 && (sql[i-1] == 'E' || sql[i-1] == 'e')
+			escapes := backslashes && c != '`' || c == '\'' && i > 0 && (sql[i-1] == 'E' || sql[i-1] == 'e')
 			for i++; i < len(sql) && sql[i] != c; i++ {
 				if escapes && sql[i] == '\\' {
 					i++
