@@ -2,12 +2,12 @@ package source
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/tailrace/tailrace/change"
-	"github.com/tailrace/tailrace/internal/jsontext"
 )
 
 // A Heartbeat makes an event every interval, as Debezium's heartbeat.interval.ms does. It belongs to the goroutine that reads the
@@ -17,12 +17,19 @@ type Heartbeat struct {
 	next     time.Time
 	topic    string
 	key      []byte
+	now      func() time.Time
 }
 
 // NewHeartbeat returns one whose events go to the topic PREFIX.NAME. An interval of 0 makes none.
-func NewHeartbeat(interval time.Duration, prefix, name string) Heartbeat {
-	return Heartbeat{interval: interval, next: time.Now().Add(interval), topic: TopicName(prefix + "." + name),
-		key: append(jsontext.AppendText([]byte(`{"serverName":`), name), '}')}
+func NewHeartbeat(interval time.Duration, prefix, name string, now func() time.Time) Heartbeat {
+	return Heartbeat{interval: interval, next: now().Add(interval), topic: TopicName(prefix + "." + name), now: now,
+		key: fmt.Appendf(nil, `{"serverName":%s}`, quote(name))}
+}
+
+// quote returns text as JSON.
+func quote(text string) []byte {
+	b, _ := json.Marshal(text) // a string always marshals
+	return b
 }
 
 // Wait returns how long it is until the next event, at most d.
@@ -30,18 +37,19 @@ func (h *Heartbeat) Wait(d time.Duration) time.Duration {
 	if h.interval == 0 {
 		return d
 	}
-	return max(0, min(d, time.Until(h.next)))
+	return max(0, min(d, h.next.Sub(h.now())))
 }
 
 // Due reports whether it is time for an event.
-func (h *Heartbeat) Due() bool { return h.interval > 0 && !time.Now().Before(h.next) }
+func (h *Heartbeat) Due() bool { return h.interval > 0 && !h.now().Before(h.next) }
 
 // Append adds the event to b if it is due, and returns it for the caller to say where in the database's log it is; else nil.
-func (h *Heartbeat) Append(b *change.Batch, now time.Time) *change.Event {
+func (h *Heartbeat) Append(b *change.Batch) *change.Event {
 	if !h.Due() {
 		return nil
 	}
-	h.next = time.Now().Add(h.interval)
+	now := h.now()
+	h.next = now.Add(h.interval)
 	e := b.Add()
 	e.Op, e.Topic, e.Commit, e.Seen = change.OpCreate, h.topic, now.UnixMicro(), now.UnixMicro()
 	e.Raw = &change.Raw{Key: h.key, Value: fmt.Appendf(nil, `{"ts_ms":%d}`, now.UnixMilli()), Form: change.FormHeartbeat}

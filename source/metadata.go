@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	"github.com/tailrace/tailrace/change"
-	"github.com/tailrace/tailrace/internal/jsontext"
 )
 
 // Metadata counts the events of the open transaction for provide.transaction.metadata. The event that says BEGIN goes before the
@@ -71,7 +70,7 @@ func (m *Metadata) End(b *change.Batch, at *change.Event) {
 		if i > 0 {
 			counts = append(counts, ',')
 		}
-		counts = jsontext.AppendText(append(counts, `{"data_collection":`...), name)
+		counts = append(append(counts, `{"data_collection":`...), quote(name)...)
 		counts = strconv.AppendUint(append(counts, `,"event_count":`...), m.counts[name], 10)
 		counts = append(counts, '}')
 	}

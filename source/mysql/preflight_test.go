@@ -179,7 +179,7 @@ func TestConfiguration(t *testing.T) {
 		{with("database.ssl.truststore", "/x/trust.jks"), "Java key store"},
 		{with("database.ssl.mode", "verify_ca"), "database.ssl.truststore"},
 		{with("database.ssl.mode", "sometimes"), "database.ssl.mode"},
-		{with("topic.naming.strategy", "io.debezium.schema.SchemaTopicNamingStrategy"), "route transform"},
+		{with("topic.naming.strategy", "com.acme.Mine"), "topic.naming.strategy"},
 		{with("event.deserialization.failure.handling.mode", "skip"), "event.deserialization.failure.handling.mode"},
 		{with("table.ignore.builtin", "false"), "table.ignore.builtin"},
 		{with("gtid.source.filter.dml.events", "false"), "gtid.source.filter.dml.events"},

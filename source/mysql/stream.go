@@ -98,7 +98,7 @@ func newStream(s *Source, c *conn, p position, set gtidSet, h *history, fresh bo
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
 		history: h, set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour),
-		beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix), shaper: s.settings.shaper()}
+		beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix, s.setup.Now), shaper: s.settings.shaper()}
 	if s.settings.Transactions {
 		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
 	}
@@ -195,7 +195,7 @@ func (s *stream) finish(b *change.Batch) error {
 	b.Notes = s.history.notes(b.Notes, s.seen)
 	s.pos.Structures = s.history.number
 	s.settleAgain()
-	if e := s.beat.Append(b, s.src.setup.Now()); e != nil {
+	if e := s.beat.Append(b); e != nil {
 		e.LSN = s.pos.Pos
 	}
 	s.shaper.Apply(b, 0)

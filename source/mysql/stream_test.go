@@ -165,6 +165,7 @@ func TestCase62TwoPhaseAlter(t *testing.T) {
 	onEach(t, []string{"mariadb10"}, func(t *testing.T, addr string) {
 		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, v int)")
 		s := d.stream(nil, "include.schema.changes", "true")
+		d.read(s, introduction)
 		d.exec("SET binlog_alter_two_phase = ON; INSERT INTO t VALUES (1, 1), (2, 1); ALTER TABLE t ADD w int")
 		if _, err := d.conn.Execute("ALTER TABLE t ADD UNIQUE (v)"); err == nil {
 			t.Fatal("a unique index over equal values was made")
@@ -408,10 +409,21 @@ func TestCase72Rotate(t *testing.T) {
 	})
 }
 
+// introduction is the number of events that tell the structure of one table before the snapshot.
+const introduction = 6
+
 func TestSchemaChanges(t *testing.T) {
 	onEach(t, []string{"mariadb10", "mysql80"}, func(t *testing.T, addr string) {
 		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, v varchar(10) DEFAULT 'x' COMMENT 'cm')")
 		s := d.stream(nil, "include.schema.changes", "true", "include.schema.comments", "true")
+		first, at := d.read(s, introduction)
+		for i, ddl := range []string{"SET character_set_server=", "DROP TABLE IF EXISTS `" + d.name + "`.`t`", "DROP DATABASE IF EXISTS", "CREATE DATABASE", "USE `" + d.name, "CREATE TABLE `t`"} {
+			if v := string(first[i].Raw.Value); !strings.Contains(v, `"ddl":"`+ddl) || !strings.Contains(v, `"snapshot":"true"`) {
+				t.Errorf("%s lacks %s", v, ddl)
+			}
+		}
+		s.Close()
+		s = d.stream(at, "include.schema.changes", "true", "include.schema.comments", "true") // it is told once
 		d.exec("ALTER TABLE t ADD z enum('a','b') DEFAULT 'a'; DROP TABLE t")
 		events, _ := d.read(s, 2)
 		alter, drop := string(events[0].Raw.Value), string(events[1].Raw.Value)

@@ -72,7 +72,7 @@ var (
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
-		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix),
+		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix, s.setup.Now),
 		spool: newSpool(s.setup.Scratch), shaper: s.settings.shaper()}
 	if s.settings.Transactions {
 		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
@@ -119,7 +119,7 @@ func (s *stream) Read(ctx context.Context, b *change.Batch) error {
 
 // finish ends a batch with the position after it.
 func (s *stream) finish(b *change.Batch) error {
-	if e := s.beat.Append(b, s.src.setup.Now()); e != nil {
+	if e := s.beat.Append(b); e != nil {
 		e.LSN, e.PrevLSN = s.pos.LSN, s.pos.LSNCommit
 	}
 	s.shaper.Apply(b, 0)
