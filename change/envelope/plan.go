@@ -165,7 +165,7 @@ func (enc *Encoder) appendDefault(c *change.Column, col *column) []byte {
 		return nil
 	}
 	v := c.Default
-	if v.Kind == change.TimestampTZ && v.Num == 0 { // stands for a function or a zero date
+	if !col.pg && v.Kind == change.TimestampTZ && v.Num == 0 { // stands for the present time or a zero date
 		return []byte(epoch)
 	}
 	text := enc.appendValue(nil, col, &v)
