@@ -61,9 +61,16 @@ func binlogDifferences() []Difference {
 			Where: []Place{{"types_time_default", `value\.payload\.after\.dt1`}, {"types_time_connect", `value\.payload\.after\.dt1`}},
 		},
 		{
-			What:  "A schema change has the structure that the catalog has when the statement is read, with the display widths of integers; Debezium's is what the statement itself says. It is null if the table is gone by then.",
-			Why:   "The catalog knows what the server has made of the statement. The columns of rows are those at the time of the rows.",
-			Where: []Place{{"snapshot_initial_schema_changes", `value\.tableChanges\[0\]\.table(\.columns\[\d\]\.length)?`}},
+			What:   "A schema change has the structure that the catalog has when the statement is read, with the display widths of integers; Debezium's is what the statement itself says. It is null if the table is gone by then.",
+			Why:    "The catalog knows what the server has made of the statement. The columns of rows are those at the time of the rows.",
+			Timing: true,
+			Where:  []Place{{"snapshot_initial_schema_changes", `value\.tableChanges\[0\]\.table(\.columns\[\d\]\.length)?`}},
+		},
+		{
+			What:   "Defaults near a change of a table's structure may be those before or after it.",
+			Why:    "The binary log does not tell them: the catalog is asked when the rows come.",
+			Timing: true,
+			Where:  []Place{{"alter_midstream", `value\.schema\.fields\.(before|after)\.fields\.c\.default`}},
 		},
 		{
 			What:  "The label of an enum is that label; Debezium streams a comma in it as \\,.",
@@ -139,12 +146,6 @@ func mariaDifferences() []Difference {
 			Why:     "It is what the property says.",
 			Instead: "include.schema.comments=true",
 			Where:   []Place{{"snapshot_initial_schema_changes", `value\.tableChanges\[0\]\.table\.columns\[\d\]\.comment`}},
-		},
-		Difference{
-			What:   "Defaults near a change of a table's structure may be those before or after it.",
-			Why:    "The binary log does not tell them: the catalog is asked when the rows come.",
-			Timing: true,
-			Where:  []Place{{"alter_midstream", `value\.schema\.fields\.(before|after)\.fields\.c\.default`}},
 		},
 	)
 }
