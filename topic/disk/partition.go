@@ -33,8 +33,9 @@ type partition struct {
 	// The writer's own.
 	next    int64 // the offset that the next record gets
 	staged  []stagedRun
-	inGroup bool // in the log's touched
-	made    bool // the directory is there
+	entries []indexEntry // of the staged runs
+	inGroup bool         // in the log's touched
+	made    bool         // the directory is there
 
 	warned bool // the compactor's: that a consumer will be left behind
 
@@ -57,7 +58,7 @@ type stagedRun struct {
 	next    int64
 	maxTime int64
 	written int64
-	index   []indexEntry
+	lo, hi  int // its part of the partition's entries
 }
 
 func newPartition(t *logTopic, num int32, root string) *partition {
@@ -162,7 +163,7 @@ func (l *Log) stage(p *partition, data []byte, assign bool) error {
 
 // number gives batches their offsets, or checks those that they have, and describes the run of them.
 func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (stagedRun, error) {
-	run := stagedRun{seg: seg, pos: pos, bytes: int64(len(data)), first: p.next, maxTime: math.MinInt64}
+	run := stagedRun{seg: seg, pos: pos, bytes: int64(len(data)), first: p.next, maxTime: math.MinInt64, lo: len(p.entries)}
 	indexed := seg.indexed
 	for rest := data; len(rest) > 0; {
 		h, err := recordbatch.ParseHeader(rest)
@@ -184,7 +185,7 @@ func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (s
 		}
 		at := pos + int64(len(data)-len(rest))
 		if at-indexed >= indexInterval {
-			run.index = append(run.index, indexEntry{p.next, at, seg.latest})
+			p.entries = append(p.entries, indexEntry{p.next, at, seg.latest})
 			indexed = at
 		}
 		seg.latest = max(seg.latest, h.MaxTime)
@@ -193,7 +194,7 @@ func (p *partition) number(data []byte, seg *segment, pos int64, assign bool) (s
 		run.maxTime = max(run.maxTime, h.MaxTime)
 		rest = rest[h.Size:]
 	}
-	run.next = p.next
+	run.next, run.hi = p.next, len(p.entries)
 	return run, nil
 }
 
@@ -237,7 +238,7 @@ func (l *Log) publish() {
 			m.Next = r.next
 			m.MaxTime = max(m.MaxTime, r.maxTime)
 			m.Written = r.written
-			for _, e := range r.index {
+			for _, e := range p.entries[r.lo:r.hi] {
 				r.seg.index = append(r.seg.index, e)
 				r.seg.indexed = e.pos
 			}
@@ -268,7 +269,7 @@ func (l *Log) unstage() {
 
 func (p *partition) leaveGroup() {
 	clear(p.staged)
-	p.staged = p.staged[:0]
+	p.staged, p.entries = p.staged[:0], p.entries[:0]
 	p.inGroup = false
 }
 

@@ -54,6 +54,9 @@ type follower struct {
 	seg *segment
 	pos int64 // in seg's file, of the batch that may have next
 	at  int64 // the offset that this batch must begin with
+
+	name  string // path of the segment named, for errors
+	named *segment
 }
 
 // Reader implements topic.Log.
@@ -348,7 +351,10 @@ func (r *Reader) load(f *follower, n int, limit int64) error {
 		return err
 	}
 	defer r.log.files.release(f.seg)
-	name := f.seg.path()
+	if f.named != f.seg {
+		f.name, f.named = f.seg.path(), f.seg
+	}
+	name := f.name
 	for {
 		if cap(r.buf) < n || cap(r.buf) > 4*readBytes && n <= readBytes {
 			r.buf = make([]byte, max(n, min(readBytes, 2*len(r.buf))))
