@@ -47,10 +47,18 @@ type detail struct {
 	extra     []columnExtra // as columns
 	uniques   [][]string    // keys of unique indexes over NOT NULL columns, the primary key first
 	primary   []string      // columns of the primary key
+	end       string        // of a system-versioned table (MariaDB): the column that says until when a row counts
+	hidden    bool          // that column and its start are not among columns: row_start, row_end
 	comment   string
 	charset   string // the table's default
 	signature string
 }
+
+// Columns that MariaDB gives a table WITH SYSTEM VERSIONING that names none of its own. The binary log has them, the catalog has not.
+const (
+	hiddenStart = "row_start"
+	hiddenEnd   = "row_end"
+)
 
 // A columnExtra is what tells more of a column than its type.
 type columnExtra struct {
@@ -62,19 +70,19 @@ type columnExtra struct {
 	auto       bool
 	generated  bool
 	virtual    bool
-	period     string // MariaDB: "start" or "end" of system versioning
 	comment    string
 }
 
 const columnsQuery = `SELECT COLUMN_NAME, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL,
-	COALESCE(COLUMN_DEFAULT, ''), EXTRA, COLUMN_COMMENT, COALESCE(COLLATION_NAME, '') FROM information_schema.COLUMNS
+	COALESCE(COLUMN_DEFAULT, ''), EXTRA, COLUMN_COMMENT, COALESCE(COLLATION_NAME, ''), COALESCE(GENERATION_EXPRESSION, '')
+	FROM information_schema.COLUMNS
 	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION`
 
 // A prefix index (SUB_PART) is as unique as one of whole columns.
 const indexesQuery = `SELECT INDEX_NAME, COLUMN_NAME, COALESCE(NULLABLE, '') FROM information_schema.STATISTICS
 	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`
 
-const tableQuery = `SELECT TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''), COALESCE(TABLE_COLLATION, '')
+const tableQuery = `SELECT TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''), COALESCE(TABLE_COLLATION, ''), TABLE_TYPE
 	FROM information_schema.TABLES T LEFT JOIN information_schema.COLLATION_CHARACTER_SET_APPLICABILITY CCSA
 	ON CCSA.%s = T.TABLE_COLLATION WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s`
 
@@ -109,6 +117,9 @@ func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail
 		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], quotes: f == mariadb, comment: r[7]}
 		x.read(strings.ToLower(r[6]))
 		col.Invisible = strings.Contains(strings.ToUpper(r[6]), "INVISIBLE")
+		if r[9] == "ROW END" {
+			d.end = r[0]
+		}
 		d.columns, d.extra = append(d.columns, col), append(d.extra, x)
 		fmt.Fprintf(&sig, "%q %q %q %s;", r[0], r[1], r[8], r[3])
 	}
@@ -129,6 +140,9 @@ func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail
 		return nil, nil // it is gone
 	}
 	d.comment, d.charset = r[0], r[1]
+	if r[3] == "SYSTEM VERSIONED" && d.end == "" {
+		d.end, d.hidden = hiddenEnd, true
+	}
 	d.signature = sig.String()
 	return d, nil
 }
@@ -149,10 +163,13 @@ func (d *detail) indexes(rows [][]string, sig *strings.Builder) {
 		name := rows[i][0]
 		for ; i < len(rows) && rows[i][0] == name; i++ {
 			fmt.Fprintf(sig, "%q %q;", name, rows[i][1])
+			if rows[i][1] == d.end {
+				continue // of the rows that count now there is one without it, too
+			}
 			columns = append(columns, rows[i][1])
 			usable = usable && rows[i][2] == "" && d.column(rows[i][1]) >= 0
 		}
-		if usable {
+		if usable = usable && len(columns) > 0; usable {
 			d.uniques = append(d.uniques, columns)
 		}
 		if name == "PRIMARY" {

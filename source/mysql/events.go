@@ -293,6 +293,19 @@ func (s *stream) row(b *change.Batch) error {
 // change makes the events of one row.
 func (s *stream) change(b *change.Batch, op change.Op, before, after change.Row) error {
 	r := s.current
+	if op == change.OpUpdate {
+		for i := range after { // what is not in the new image has not changed
+			if after[i].Kind == change.Absent {
+				after[i] = before[i]
+			}
+		}
+	}
+	if r.end >= 0 {
+		if op, before, after = r.current(before, after); op == 0 {
+			s.tx.ordinal++
+			return nil
+		}
+	}
 	switch op {
 	case change.OpCreate:
 		key, err := s.rowKey(r, after, 1)
@@ -310,11 +323,6 @@ func (s *stream) change(b *change.Batch, op change.Op, before, after change.Row)
 		e := s.event(b, r, op)
 		e.Before, e.Key = before, b.Copy(key)
 		return nil
-	}
-	for i := range after { // what is not in the new image has not changed
-		if after[i].Kind == change.Absent {
-			after[i] = before[i]
-		}
 	}
 	oldKey, err := s.rowKey(r, before, 0)
 	if err != nil {

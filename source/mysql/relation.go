@@ -25,13 +25,14 @@ type relation struct {
 	target   []int           // places of columns in a row, -1: not captured
 	unique   bool            // the key is one that the database keeps unique
 	layout   *binlog.Layout  // nil for a relation that is only scanned
+	end      int             // place in a row that the layout reads of what says until when the row counts, -1: there is none
 }
 
 // newRelation makes the relation of a table with the given columns. d is what the catalog knows of it, nil for nothing. Its
 // table has no version yet: see registry.
 func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []string, d *detail) (*relation, error) {
 	c := s.settings
-	r := &relation{captured: true, columns: columns, topic: c.topic(name.Database, name.Table)}
+	r := &relation{captured: true, end: -1, columns: columns, topic: c.topic(name.Database, name.Table)}
 	table := change.TableName{Database: name.Database, Table: name.Table}
 	key := c.rules.Key(table, func(name string) bool { return hasColumns(columns, []string{name}) })
 	chosen := key != nil
@@ -44,6 +45,9 @@ func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []s
 	for i := range columns {
 		column := &columns[i]
 		r.target[i] = -1
+		if d != nil && d.hidden && (column.Name == hiddenStart || column.Name == hiddenEnd) {
+			continue
+		}
 		if !slices.Contains(key, column.Name) && !c.capturesColumn(name.Database, name.Table, column.Name) {
 			continue
 		}
@@ -115,6 +119,41 @@ func declaredSize(c *binlog.Column) (length, scale int64) {
 		length = -1
 	}
 	return length, scale
+}
+
+// versioned binds the relation of a system-versioned table: the layout reads until when each row counts, also where that column is not
+// captured. It returns the targets for the layout.
+func (r *relation) versioned(end string) []int {
+	i := slices.IndexFunc(r.columns, func(c binlog.Column) bool { return c.Name == end })
+	if i < 0 {
+		return r.target // it became versioned later
+	}
+	target := slices.Clone(r.target)
+	if target[i] < 0 {
+		target[i] = len(r.table.Columns)
+	}
+	r.end = target[i]
+	return target
+}
+
+// endOfTime is when rows count until that count now, in microseconds: 2038-01-19 03:14:07.999999, or later since MariaDB 11.5.
+const endOfTime = (1<<31-1)*1_000_000 + 999_999
+
+// current returns what a change of a system-versioned table is to those who see the rows that count now, 0 if it is only about
+// others. MariaDB logs the version that an update or a delete ends.
+func (r *relation) current(before, after change.Row) (op change.Op, old, row change.Row) {
+	counts := func(row change.Row) bool { return row != nil && row[r.end].Int64() >= endOfTime }
+	was, is := counts(before), counts(after)
+	n := len(r.table.Columns)
+	switch {
+	case was && is:
+		return change.OpUpdate, before[:n], after[:n]
+	case was:
+		return change.OpDelete, before[:n], nil
+	case is:
+		return change.OpCreate, nil, after[:n]
+	}
+	return 0, nil, nil
 }
 
 // primaryKey returns the names of the primary key's columns as a table map has them.

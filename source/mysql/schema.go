@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
@@ -81,11 +82,24 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	default:
 		columns, primary = t.Columns, t.Key
 	}
+	if d != nil && d.end != "" {
+		primary = slices.DeleteFunc(slices.Clone(primary), func(name string) bool { return name == d.end })
+		if d.hidden && !m.Full() && len(columns)+2 == len(m.Types) {
+			at := binlog.Column{Base: "timestamp", Precision: 6, Scale: -1}
+			start, end := at, at
+			start.Name, end.Name = hiddenStart, hiddenEnd
+			columns = append(slices.Clone(columns), start, end)
+		}
+	}
 	r, err := s.src.newRelation(name, columns, primary, d)
 	if err != nil {
 		return nil, err
 	}
-	r.layout, err = binlog.NewLayout(&s.charsets, m, columns, r.target)
+	target := r.target
+	if d != nil && d.end != "" {
+		target = r.versioned(d.end)
+	}
+	r.layout, err = binlog.NewLayout(&s.charsets, m, columns, target)
 	return r, err
 }
 
