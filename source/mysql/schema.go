@@ -59,7 +59,9 @@ func (s *stream) bind(ctx context.Context, m *binlog.TableMap) (*relation, error
 		case err != nil:
 			return nil, err
 		}
-		s.src.tables.publish(r)
+		if r.captured {
+			s.src.tables.publish(r)
+		}
 		return r, nil
 	}
 }
@@ -91,6 +93,9 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 			columns = append(slices.Clone(columns), start, end)
 		}
 	}
+	if s.src.flavor == mariadb && sequence(columns) {
+		return &relation{end: -1}, nil
+	}
 	r, err := s.src.newRelation(name, columns, primary, d)
 	if err != nil {
 		return nil, err
@@ -101,6 +106,12 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	}
 	r.layout, err = binlog.NewLayout(&s.charsets, m, columns, target)
 	return r, err
+}
+
+// sequence reports whether columns are those of a sequence of MariaDB, whose state is in the binary log as the row of a table.
+func sequence(columns []binlog.Column) bool {
+	names := [...]string{"next_not_cached_value", "minimum_value", "maximum_value", "start_value", "increment", "cache_size", "cycle_option", "cycle_count"}
+	return slices.EqualFunc(columns, names[:], func(c binlog.Column, name string) bool { return c.Name == name })
 }
 
 // inconsistent is what becomes of a table whose structure at that time is not known: its rows are left out, and it is copied again;
