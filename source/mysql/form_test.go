@@ -126,3 +126,31 @@ func TestHeartbeat(t *testing.T) {
 		}
 	})
 }
+
+// TestDefaultLiterals: defaults that are constants, as the catalogs of MariaDB and MySQL write them.
+func TestDefaultLiterals(t *testing.T) {
+	for _, c := range []struct {
+		def        string
+		quotes     bool
+		expression bool
+		want       string
+		ok         bool
+	}{
+		{`'it''s'`, true, false, "it's", true},
+		{`'a\\b\n\''`, true, false, "a\\b\n'", true},
+		{"5", true, false, "5", true},
+		{"NULL", true, false, "", false},
+		{"current_timestamp()", true, false, "", false},
+		{"concat('x',1)", true, false, "", false},
+		{"'quoted'", false, false, "'quoted'", true},
+		{"f(x)", false, false, "f(x)", true},
+		{"concat(1)", false, true, "", false},
+		{"CURRENT_TIMESTAMP(3)", false, true, "", false},
+		{"CURRENT_TIMESTAMP", false, false, "", false}, // before 8.0
+	} {
+		x := columnExtra{hasDefault: true, def: c.def, quotes: c.quotes, expression: c.expression}
+		if got, ok := x.literal(); ok != c.ok || ok && got != c.want {
+			t.Errorf("%+v: %q, %t", c, got, ok)
+		}
+	}
+}

@@ -51,6 +51,10 @@ func typeCases() []typeCase {
 			rows: []string{"repeat('a', 900), repeat('b', 2000), repeat('ä', 300)", "'', '', ''", "'short', x'00', 'é'"}},
 		{name: "case73 generated and invisible columns", columns: "a int, v int AS (a + 1) VIRTUAL, s int AS (a * 2) STORED, i int INVISIBLE DEFAULT 5", on: "mariadb10",
 			rows: []string{"1, DEFAULT, DEFAULT", "NULL, DEFAULT, DEFAULT"}},
+		{name: "case73 addresses of MariaDB", columns: "i inet4, j inet4", on: "mariadb10", rows: []string{"'10.0.0.1', '255.255.255.255'", "NULL, '0.0.0.0'"}, want: "10.0.0.1,255.255.255.255"},
+		{name: "case73 invisible columns of MySQL", columns: "a int INVISIBLE DEFAULT 5, b int", on: "mysql97", rows: []string{"1", "NULL"}},
+		{name: "geometry with SRID", columns: "p point SRID 4326, g geometry", on: "mysql80 mysql97",
+			rows: []string{"ST_GeomFromText('POINT(48.8 2.3)', 4326), ST_GeomFromText('POLYGON((0 0,1 0,1 1,0 0))', 3857)"}},
 		{name: "case73 generated columns", columns: "a int, v int AS (a + 1) VIRTUAL, s int AS (a * 2) STORED", on: "mysql57 mysql80 mysql97", rows: []string{"1, DEFAULT, DEFAULT", "NULL, DEFAULT, DEFAULT"}},
 		{name: "vector", columns: "v vector(3)", on: "mysql97", rows: []string{"STRING_TO_VECTOR('[1, 2.5, -3]')", "NULL"}, want: "[1,2.5,-3]"},
 		{name: "many columns", columns: func() string {
