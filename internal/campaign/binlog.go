@@ -164,6 +164,7 @@ connectors:
       database.port: %d
       database.user: root
       database.include.list: %[2]s
+      table.exclude.list: %[2]s\._.*
       decimal.handling.mode: string
       snapshot.fetch.size: 1000
 `, l.class, l.name, l.source.Port)

@@ -51,7 +51,7 @@ func oltpCompared(database string) []*compare.Table {
 }
 
 // oltpLoad writes as sysbench's oltp_read_write does, until ctx is done. Each transaction notes in the journal what it did. Beside it the
-// tables get and lose a column.
+// tables get and lose a column, and are replaced by copies of themselves.
 type oltpLoad struct {
 	addr, database string
 	seed           uint64
@@ -89,12 +89,47 @@ func (l *oltpLoad) alter(ctx context.Context) (err error) {
 		if pauseFor(ctx, 4*time.Second) != nil {
 			return nil
 		}
-		name := oltpTable(1 + n/2%oltpTables)
-		what := []string{"ADD extra varchar(10) DEFAULT 'ex' AFTER id", "DROP extra"}[n%2]
-		if _, err := c.Execute("ALTER TABLE " + name + " " + what); err != nil {
+		name := oltpTable(1 + n/3%oltpTables)
+		switch n % 3 {
+		case 0:
+			_, err = c.Execute("ALTER TABLE " + name + " ADD extra varchar(10) DEFAULT 'ex' AFTER id")
+		case 1:
+			err = migrate(c, name, n)
+		case 2:
+			_, err = c.Execute("ALTER TABLE " + name + " DROP extra")
+		}
+		if err != nil {
 			return err
 		}
 	}
+}
+
+// migrate gives a table another structure as pt-online-schema-change does: a copy with that structure is filled while triggers keep it
+// up to date, and takes the table's place.
+func migrate(c *mysqlclient.Conn, name string, n int) error {
+	const columns = "id, k, c, pad, amount, at, raw"
+	made, old := "_"+name+"_new", "_"+name+"_old"
+	row := "NEW." + strings.ReplaceAll(columns, ", ", ", NEW.")
+	steps := []string{"CREATE TABLE " + made + " LIKE " + name, fmt.Sprintf("ALTER TABLE %s MODIFY pad varchar(%d)", made, 70+n%30),
+		fmt.Sprintf("CREATE TRIGGER d%d AFTER DELETE ON %s FOR EACH ROW DELETE IGNORE FROM %s WHERE id <=> OLD.id", n, name, made),
+		fmt.Sprintf("CREATE TRIGGER u%d AFTER UPDATE ON %s FOR EACH ROW REPLACE INTO %s (%s) VALUES (%s)", n, name, made, columns, row),
+		fmt.Sprintf("CREATE TRIGGER i%d AFTER INSERT ON %s FOR EACH ROW REPLACE INTO %s (%s) VALUES (%s)", n, name, made, columns, row)}
+	for from := 0; from < oltpRows; from += 2000 {
+		steps = append(steps, fmt.Sprintf("INSERT IGNORE INTO %s (%s) SELECT %[2]s FROM %[3]s WHERE id > %[4]d AND id <= %[4]d + 2000 LOCK IN SHARE MODE", made, columns, name, from))
+	}
+	for _, sql := range append(steps, fmt.Sprintf("RENAME TABLE %s TO %s, %s TO %[1]s", name, old, made), "DROP TABLE "+old) {
+		for {
+			_, err := c.Execute(sql)
+			var e *mysql.MyError
+			if err == nil {
+				break
+			}
+			if !errors.As(err, &e) || e.Code != mysql.ER_LOCK_DEADLOCK && e.Code != mysql.ER_LOCK_WAIT_TIMEOUT {
+				return fmt.Errorf("%.60s: %w", sql, err)
+			}
+		}
+	}
+	return nil
 }
 
 type oltpClient struct {
