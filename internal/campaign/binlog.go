@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	mysqlclient "github.com/go-mysql-org/go-mysql/client"
@@ -17,6 +19,7 @@ import (
 	"github.com/tailrace/tailrace/internal/compare"
 	"github.com/tailrace/tailrace/internal/daemon"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/internal/servers/proxy"
 )
 
 // binlogServer returns the server that -db names, its connector's class, and settings: none logs the names of columns, so that structures
@@ -40,7 +43,7 @@ type binlogLife struct {
 	class string
 }
 
-// binlogCampaign runs lives on a MariaDB or MySQL: with kills, p.cycles of them, or with an undisturbed load for so long.
+// binlogCampaign runs lives on a MariaDB or MySQL: with p.cycles of unrest, or with an undisturbed load for so long.
 func binlogCampaign(ctx context.Context, db string, p plan, undisturbed time.Duration) (v verdict, err error) {
 	server, class, settings, err := binlogServer(db)
 	if err != nil {
@@ -74,17 +77,15 @@ func binlogCampaign(ctx context.Context, db string, p plan, undisturbed time.Dur
 	copies := c.source
 	c.source = source
 	for number := 1; v.cycles < max(p.cycles, 1); number++ {
-		l := &binlogLife{&life{campaign: c, name: fmt.Sprintf("life_%d_%d", os.Getpid(), number), port: source.Port}, class}
+		l := &binlogLife{&life{campaign: c, name: fmt.Sprintf("%s_%d_%d", cmp.Or(p.kind, "oltp"), os.Getpid(), number), port: source.Port}, class}
 		n := min(cyclesOfLife, p.cycles-v.cycles)
-		one, err := l.run(ctx, copies, p.seed+uint64(number), func(ctx context.Context, load *oltpLoad) error {
-			if undisturbed > 0 {
+		unrest := l.unrest(v.cycles, n)
+		if undisturbed > 0 {
+			unrest = func(ctx context.Context, _ *atomic.Int64) error {
 				return errors.Join(l.revive(ctx), pauseFor(ctx, undisturbed))
 			}
-			if err := l.cycles(ctx, v.cycles, n, &load.committed); err != nil {
-				return err
-			}
-			return l.revive(ctx)
-		})
+		}
+		one, err := l.run(ctx, copies, p.seed+uint64(number), unrest)
 		if err != nil {
 			return v, fmt.Errorf("life %d: %w", number, err)
 		}
@@ -99,8 +100,17 @@ func binlogCampaign(ctx context.Context, db string, p plan, undisturbed time.Dur
 }
 
 // run makes everything, lets clients write while unrest is at work, and judges what comes of it.
-func (l *binlogLife) run(ctx context.Context, copies *servers.Server, seed uint64, unrest func(context.Context, *oltpLoad) error) (v verdict, err error) {
-	load := &oltpLoad{addr: l.source.Addr, database: l.name, seed: seed}
+func (l *binlogLife) run(ctx context.Context, copies *servers.Server, seed uint64, unrest func(context.Context, *atomic.Int64) error) (v verdict, err error) {
+	load := &oltpLoad{addr: l.source.Addr, database: l.name, seed: seed, crashes: l.kind == "dbcrash"}
+	if l.kind == "resets" {
+		if l.between, err = proxy.Start(l.source.Addr); err != nil {
+			return v, err
+		}
+		defer l.between.Close()
+		if l.port, err = portOf(l.between.Addr()); err != nil {
+			return v, err
+		}
+	}
 	if err := l.prepare(ctx, copies); err != nil {
 		return v, err
 	}
@@ -109,7 +119,7 @@ func (l *binlogLife) run(ctx context.Context, copies *servers.Server, seed uint6
 	defer rest()
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
-	err = unrest(ctx, load)
+	err = unrest(ctx, &load.committed)
 	rest()
 	if err = errors.Join(err, g.Wait()); err != nil {
 		return v, err
@@ -167,7 +177,7 @@ connectors:
       table.exclude.list: %[2]s\._.*
       decimal.handling.mode: string
       snapshot.fetch.size: 1000
-`, l.class, l.name, l.source.Port)
+`, l.class, l.name, l.port)
 	if err := os.WriteFile(config, []byte(head+l.sinksConfiguration(copies.Addr)), 0o644); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func TestLostConnections(t *testing.T) {
 		c := &campaign{plan: plan{sinks: []string{"postgres"}}, dir: t.TempDir(), bin: bin, source: source, out: &out}
 		l := &life{campaign: c, name: "connections", port: port}
 		rnd := rand.New(rand.NewPCG(23, 0))
-		v, err := l.run(t.Context(), 23, func(ctx context.Context, _ *load) error {
+		v, err := l.run(t.Context(), 23, func(ctx context.Context, _ *atomic.Int64) error {
 			ready, cancel := context.WithTimeout(ctx, settleTime)
 			defer cancel()
 			if err := errors.Join(l.daemon.Start(), l.daemon.Ready(ready)); err != nil {

@@ -25,7 +25,7 @@
 //	doubled      an event in the log that no operation stands behind, or a second one behind the same operation
 //	misordered   events of one transaction, one key or one table that do not stand in the order of their commits
 //
-// On MariaDB and MySQL (-db) kill and oltp have the load of sysbench's oltp_read_write, and the tables change their structure meanwhile; the
+// On MariaDB and MySQL (-db) kill, dbcrash, resets and oltp have the load of sysbench's oltp_read_write, and the tables change their structure meanwhile; the
 // server logs no names of columns. A transaction is known by its GTID there, and the journal has its operations.
 //
 // A run of handoff is one database, one connector that dies up to three times, and the judgement of all that it delivered: the

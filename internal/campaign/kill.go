@@ -148,7 +148,7 @@ func (c *campaign) life(ctx context.Context, number, done, n int) (verdict, erro
 }
 
 // run makes everything, lets clients write while unrest is at work, which leaves a daemon that runs, and judges what comes of it.
-func (l *life) run(ctx context.Context, seed uint64, unrest func(context.Context, *load) error) (v verdict, err error) {
+func (l *life) run(ctx context.Context, seed uint64, unrest func(context.Context, *atomic.Int64) error) (v verdict, err error) {
 	if err := l.prepare(ctx); err != nil {
 		return v, err
 	}
@@ -158,7 +158,7 @@ func (l *life) run(ctx context.Context, seed uint64, unrest func(context.Context
 	load := &load{url: l.url, seed: seed, crashes: l.kind == "dbcrash"}
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
-	err = unrest(ctx, load)
+	err = unrest(ctx, &load.committed)
 	rest()
 	if err = errors.Join(err, g.Wait()); err != nil {
 		return v, err

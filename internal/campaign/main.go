@@ -69,9 +69,6 @@ func run(ctx context.Context, args []string) error {
 		if strings.HasPrefix(*db, "pg") {
 			return announce(lives(ctx, p))
 		}
-		if p.kind != "kill" {
-			return fmt.Errorf("the %s campaign runs on pg15 and pg18 only", p.kind)
-		}
 		return announce(binlogCampaign(ctx, *db, p, 0))
 	case "powercut":
 		return powercut(ctx, *n, *seed)

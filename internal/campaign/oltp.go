@@ -55,6 +55,7 @@ func oltpCompared(database string) []*compare.Table {
 type oltpLoad struct {
 	addr, database string
 	seed           uint64
+	crashes        bool // the server does, and comes back
 	committed      atomic.Int64
 }
 
@@ -84,7 +85,7 @@ func (l *oltpLoad) alter(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.Close()) }()
+	defer func() { _ = c.Close() }() // the server may be away
 	for n := 0; ; n++ {
 		if pauseFor(ctx, 4*time.Second) != nil {
 			return nil
@@ -98,10 +99,44 @@ func (l *oltpLoad) alter(ctx context.Context) (err error) {
 		case 2:
 			_, err = c.Execute("ALTER TABLE " + name + " DROP extra")
 		}
-		if err != nil {
+		var e *mysql.MyError
+		switch {
+		case err == nil, errors.As(err, &e) && (e.Code == mysql.ER_DUP_FIELDNAME || e.Code == mysql.ER_CANT_DROP_FIELD_OR_KEY) && l.crashes:
+		case e != nil || !l.crashes:
 			return err
+		default:
+			if err := l.again(ctx, &c); err != nil || ctx.Err() != nil {
+				return err
+			}
+			if err := tidy(c, name, n); err != nil {
+				return err
+			}
 		}
 	}
+}
+
+// again replaces a connection that broke when the server crashed, once that has come back. It gives up when ctx is done.
+func (l *oltpLoad) again(ctx context.Context, c **mysqlclient.Conn) error {
+	_ = (*c).Close() // it is broken
+	for pauseFor(ctx, 50*time.Millisecond) == nil {
+		made, err := l.connect()
+		if err == nil {
+			*c = made
+			return nil
+		}
+	}
+	return nil
+}
+
+// tidy removes what a migration left behind that the server's crash cut short.
+func tidy(c *mysqlclient.Conn, name string, n int) error {
+	for _, sql := range []string{fmt.Sprintf("DROP TRIGGER IF EXISTS d%d", n), fmt.Sprintf("DROP TRIGGER IF EXISTS u%d", n), fmt.Sprintf("DROP TRIGGER IF EXISTS i%d", n),
+		"DROP TABLE IF EXISTS _" + name + "_new", "DROP TABLE IF EXISTS _" + name + "_old"} {
+		if _, err := c.Execute(sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	return nil
 }
 
 // migrate gives a table another structure as pt-online-schema-change does: a copy with that structure is filled while triggers keep it
@@ -145,7 +180,7 @@ func (c *oltpClient) run(ctx context.Context) (err error) {
 	if c.conn, err = c.load.connect(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.conn.Close()) }()
+	defer func() { _ = c.conn.Close() }() // the server may be away
 	for pauseFor(ctx, time.Duration(c.rnd.IntN(10))*time.Millisecond) == nil {
 		err := c.transaction()
 		var e *mysql.MyError
@@ -154,11 +189,28 @@ func (c *oltpClient) run(ctx context.Context) (err error) {
 			if _, err := c.conn.Execute("ROLLBACK"); err != nil { // it never was
 				return err
 			}
+		case err != nil && e == nil && c.load.crashes:
+			if err := c.again(ctx); err != nil {
+				return fmt.Errorf("client %d: %w", c.id, err)
+			}
 		case err != nil:
 			return fmt.Errorf("client %d: %w", c.id, err)
 		}
 	}
 	return nil
+}
+
+// again connects anew after a crash of the server, which knows whether the last transaction was committed.
+func (c *oltpClient) again(ctx context.Context) error {
+	if err := c.load.again(ctx, &c.conn); err != nil || ctx.Err() != nil {
+		return err
+	}
+	r, err := c.conn.Execute(fmt.Sprintf("SELECT coalesce(max(seq), 0) FROM journal WHERE client = %d", c.id))
+	if err != nil {
+		return c.again(ctx) // it has crashed once more
+	}
+	c.seq, err = r.GetInt(0, 0)
+	return err
 }
 
 // exec runs a statement and notes what it did to a row, if it did.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/tailrace/tailrace/internal/daemon"
@@ -12,15 +13,15 @@ import (
 
 // unrest returns what the campaign does to a life: n cycles, of the campaign's cycles those after done. It begins with no daemon and
 // leaves one that runs and has copied everything.
-func (l *life) unrest(done, n int) func(context.Context, *load) error {
-	return func(ctx context.Context, load *load) error {
+func (l *life) unrest(done, n int) func(context.Context, *atomic.Int64) error {
+	return func(ctx context.Context, committed *atomic.Int64) error {
 		switch l.kind {
 		case "dbcrash":
-			return l.crashes(ctx, done, n, load)
+			return l.crashes(ctx, done, n, committed)
 		case "resets":
-			return l.resets(ctx, done, n, load)
+			return l.resets(ctx, done, n, committed)
 		}
-		if err := l.cycles(ctx, done, n, &load.committed); err != nil {
+		if err := l.cycles(ctx, done, n, committed); err != nil {
 			return err
 		}
 		return l.revive(ctx)
@@ -28,7 +29,7 @@ func (l *life) unrest(done, n int) func(context.Context, *load) error {
 }
 
 // crashes stops the database at once, as a crash would, and lets it recover; a sink that is in it has its share.
-func (l *life) crashes(ctx context.Context, done, n int, load *load) error {
+func (l *life) crashes(ctx context.Context, done, n int, committed *atomic.Int64) error {
 	return l.strike(ctx, n, func(i int, state string) error {
 		away := time.Duration(l.rnd.IntN(1000)) * time.Millisecond
 		if err := errors.Join(l.source.Kill(), pause(ctx, away)); err != nil {
@@ -37,13 +38,13 @@ func (l *life) crashes(ctx context.Context, done, n int, load *load) error {
 		if err := l.source.Restart(ctx); err != nil {
 			return err
 		}
-		fmt.Fprintf(l.out, "cycle %d: the database crashed for %s, %s, %d transactions\n", done+i, away, state, load.committed.Load())
+		fmt.Fprintf(l.out, "cycle %d: the database crashed for %s, %s, %d transactions\n", done+i, away, state, committed.Load())
 		return nil
 	})
 }
 
 // resets cuts connections between the daemon and the database, after so many bytes in one direction or the other.
-func (l *life) resets(ctx context.Context, done, n int, load *load) error {
+func (l *life) resets(ctx context.Context, done, n int, committed *atomic.Int64) error {
 	return l.strike(ctx, n, func(i int, state string) error {
 		bytes, where := 1+l.rnd.Int64N(1<<l.rnd.IntN(20)), "from"
 		before := l.between.Cuts()
@@ -61,7 +62,7 @@ func (l *life) resets(ctx context.Context, done, n int, load *load) error {
 				return err
 			}
 		}
-		fmt.Fprintf(l.out, "cycle %d: cut %d bytes %s the database, %s, %d transactions\n", done+i, bytes, where, state, load.committed.Load())
+		fmt.Fprintf(l.out, "cycle %d: cut %d bytes %s the database, %s, %d transactions\n", done+i, bytes, where, state, committed.Load())
 		return nil
 	})
 }
