@@ -3,12 +3,14 @@ package mysql
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/snapshot"
 )
 
 // onNameless runs a test on servers whose log has no names of columns.
@@ -109,5 +111,44 @@ func TestReadAgain_case61(t *testing.T) {
 		if got := columnsOf(events) + ": " + showAll(events); got != "id e a b: c 1,é,1,2" {
 			t.Error(got)
 		}
+	})
+}
+
+// What was left out is copied: the table ends as it is on the server, also when the connector dies before the copy begins.
+func TestUnknownStructureIsCopied_case61(t *testing.T) {
+	onNameless(t, func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, a int, b int); CREATE TABLE o (id int PRIMARY KEY); INSERT INTO t VALUES (1, 1, 1), (2, 2, 2)")
+		options := snapshot.Options{Config: snapshot.Config{Mode: "initial"}}
+		state := map[string]string{}
+		at := change.Position(nil)
+		run := func(done func() bool) {
+			t.Helper()
+			s, err := snapshot.Open(t.Context(), d.open(), at, options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			for !done() {
+				var events []change.Event
+				events, at = d.read(s, 1)
+				for i := range events {
+					switch e := &events[i]; {
+					case e.Op == change.OpTruncate:
+						clear(state)
+					case e.Op == change.OpDelete:
+						delete(state, e.Table.Name.Table+string(e.Key))
+					default:
+						state[e.Table.Name.Table+string(e.Key)] = show(e)[2:]
+					}
+				}
+			}
+		}
+		has := func(row string) bool { return slices.Contains(slices.Collect(maps.Values(state)), row) }
+		d.exec("INSERT INTO o VALUES (-1)")
+		run(func() bool { return len(state) == 3 })
+		d.notes = map[string][]byte{} // the history is lost
+		d.exec("UPDATE t SET a = 10 WHERE id = 1; DELETE FROM t WHERE id = 2; INSERT INTO o VALUES (-2); ALTER TABLE t CHANGE a c int, CHANGE b a int; INSERT INTO o VALUES (-3)")
+		run(func() bool { return has("-2") })
+		run(func() bool { return has("1,10,1") && has("-3") })
 	})
 }

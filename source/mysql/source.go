@@ -209,7 +209,9 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	if err := s.remember(ctx, st, start.at, p.Structures); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}
-	s.grown.restore(start.pos.Again)
+	if s.grown.restore(start.pos.Again); len(start.pos.Again) > 0 {
+		st.Prompt() // the copy is told when it has a position
+	}
 	s.stream.Store(st)
 	return st, nil
 }

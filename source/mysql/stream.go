@@ -192,7 +192,7 @@ func (s *stream) finish(b *change.Batch) error {
 	if s.dirty {
 		s.pos.GTIDs, s.dirty = string(s.set.appendText(nil)), false
 	}
-	b.Notes = s.history.notes(b.Notes, s.seen)
+	b.Notes = s.history.notes(b.Notes, s.src.setup.Now().UnixMicro())
 	s.pos.Structures = s.history.number
 	s.settleAgain()
 	if e := s.beat.Append(b); e != nil {
