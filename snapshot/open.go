@@ -163,7 +163,7 @@ func (w *weave) admit(ctx context.Context, table *change.Table) (*tableState, er
 	if len(had.After) > 0 && !t.done && !t.keyless() && (w.divider != nil || t.selected(w) || validKey(table, had.After)) {
 		t.after = had.After
 		// Whether pieces are loose is told with the next one, which a pause or a delay may keep away for long.
-		t.loose = w.divider != nil && !t.selected(w)
+		t.loose = w.divider != nil && !t.selected(w) || t.surrogate()
 	} else if !t.done && !t.held && t.sweep == nil {
 		t.rows = 0
 	}

@@ -286,4 +286,8 @@ func (w *weave) readmit(t *tableState, j *job) {
 	t.after, t.cursor, t.rows, t.mark, t.sweep = nil, nil, 0, nil, nil
 	t.done, t.held, t.stopped, t.failed, t.begun, t.ended = false, false, false, "", false, false
 	t.limit, t.restarts, t.touched, t.job = min(firstRows, w.o.Config.rows(true)), 0, true, j
+	t.loose = t.surrogate()
 }
+
+// surrogate reports whether the table's chunks follow a surrogate key: an update may move a row from one chunk to another then.
+func (t *tableState) surrogate() bool { return t.job != nil && t.job.Surrogate != "" }

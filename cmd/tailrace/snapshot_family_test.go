@@ -223,6 +223,12 @@ func signalsOnce(t *testing.T, server *servers.Server) {
 		t.Fatal(err)
 	}
 	copied("incremental", 10, "a file, with a condition")
+	res, err = http.Post(l.d.URL()+"/connectors/pg/signals", "application/json",
+		strings.NewReader(`{"id":"s1","type":"execute-snapshot","data":{"data-collections":["`+l.of("hist")+`"],"surrogate-key":"id"}}`))
+	if err != nil || res.StatusCode != http.StatusAccepted || res.Body.Close() != nil {
+		t.Fatalf("%v %v", res, err)
+	}
+	copied("incremental", 4000, "the REST API, with a surrogate key")
 	l.cli("snapshot", "pause", "pg")
 	l.until("paused", func(s *rest.SnapshotInfo) bool { return s.Paused })
 	l.cli("snapshot", "start", "pg", l.of("hist"), l.of("other"))
@@ -249,7 +255,7 @@ func signalsOnce(t *testing.T, server *servers.Server) {
 		t.Fatalf("%v %v", res, err)
 	}
 	copied("r", 4000, "the REST API, of the type blocking")
-	if n := l.records("hist"); n["incremental"] != 4010 {
+	if n := l.records("hist"); n["incremental"] != 8010 {
 		t.Errorf("after a blocking snapshot %v", n)
 	}
 	text, err := os.ReadFile(l.d.Log)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
 )
 
@@ -27,6 +29,7 @@ var (
 // A scanTable is what Scan needs to read a table that Tables has returned.
 type scanTable struct {
 	relation      *relation
+	uniques       [][]string // columns of unique indexes that are never NULL
 	signature     string
 	rows          int64 // about
 	transactional bool
@@ -72,7 +75,7 @@ func (s *Source) scanTable(c *conn, t candidate) (*scanTable, error) {
 		return nil, err
 	}
 	s.tables.publish(r)
-	return &scanTable{relation: r, signature: d.signature, rows: t.rows, transactional: strings.EqualFold(t.engine, "InnoDB")}, nil
+	return &scanTable{relation: r, uniques: d.uniques, signature: d.signature, rows: t.rows, transactional: strings.EqualFold(t.engine, "InnoDB")}, nil
 }
 
 func (s *Source) lookup(t *change.Table) *scanTable {
@@ -96,10 +99,11 @@ func (s *Source) ScanSelected(ctx context.Context, t *change.Table, sel snapshot
 	if st == nil {
 		return nil, fmt.Errorf("table %s: %w", t.Name, snapshot.ErrChanged)
 	}
-	if sel.Surrogate != "" {
-		return nil, fmt.Errorf("table %s: %w: a surrogate key is not supported for MySQL and MariaDB", t.Name, snapshot.ErrTable)
+	by, err := st.orderedBy(sel.Surrogate)
+	if err != nil {
+		return nil, err
 	}
-	sql, columns, err := st.query(sel, after, limit)
+	sql, columns, err := st.query(sel, by, after, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +121,55 @@ func (s *Source) ScanSelected(ctx context.Context, t *change.Table, sel snapshot
 	case err != nil:
 		return nil, fmt.Errorf("read chunk of %s: %w", t.Name, err)
 	}
-	return w, nil
+	if sel.Surrogate == "" {
+		return w, nil
+	}
+	if n := len(b.Events); n > 0 {
+		after, _ = change.AppendKey(nil, by.table, b.Events[n-1].After)
+	}
+	return surrogateWindow{w, after}, nil
 }
 
-// query makes the SELECT for the rows after a key.
-func (st *scanTable) query(sel snapshot.Selection, after []byte, limit int) (string, []binlog.Column, error) {
+// surrogateWindow is the window of a chunk in the order of a surrogate key, which is no key of events.
+type surrogateWindow struct {
+	*window
+	cursor []byte // the surrogate key of the last row, as a key tuple
+}
+
+var _ snapshot.Cursored = surrogateWindow{}
+
+// Cursor implements snapshot.Cursored.
+func (w surrogateWindow) Cursor() []byte { return w.cursor }
+
+// orderedBy returns the relation with the columns of a surrogate key as its key. Rows are only sure to be read once each if these are the
+// columns of a unique index and never NULL. An empty list means the relation's own key.
+func (st *scanTable) orderedBy(list string) (*relation, error) {
+	if list == "" {
+		return st.relation, nil
+	}
+	table := *st.relation.table
+	table.Key = nil
+	var names []string
+	for name := range strings.SplitSeq(list, ",") {
+		names = append(names, strings.TrimSpace(name))
+	}
+	if !slices.ContainsFunc(st.uniques, func(u []string) bool { return source.SameColumns(u, names) }) {
+		return nil, fmt.Errorf("table %s: surrogate-key %q is not the columns of a unique index that are all NOT NULL: %w", table.Name, list, snapshot.ErrTable)
+	}
+	for _, name := range names {
+		i := table.Column(name)
+		if i < 0 {
+			return nil, fmt.Errorf("table %s: column %q of surrogate-key is not captured: %w", table.Name, name, snapshot.ErrTable)
+		}
+		table.Key = append(table.Key, i)
+	}
+	r := *st.relation
+	r.table, r.unique = &table, true
+	return &r, nil
+}
+
+// query makes the SELECT for the rows after a key, in the order of the key of by.
+func (st *scanTable) query(sel snapshot.Selection, by *relation, after []byte, limit int) (string, []binlog.Column, error) {
 	r := st.relation
 	list, columns := r.selectList()
 	sql := "SELECT " + list + " FROM "
@@ -134,11 +182,11 @@ func (st *scanTable) query(sel snapshot.Selection, after []byte, limit int) (str
 	if sel.Filter != "" {
 		where = append(where, "("+sel.Filter+")")
 	}
-	order := r.keyOrder()
+	order := by.keyOrder()
 	if after != nil && order != "" {
-		cond, err := r.keyAfter(after)
+		cond, err := by.keyAfter(after)
 		if err != nil {
-			return "", nil, err
+			return "", nil, fmt.Errorf("%w: %w", snapshot.ErrCursor, err)
 		}
 		where = append(where, "("+cond+")")
 	}

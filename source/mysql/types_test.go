@@ -1,12 +1,14 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/snapshot"
 )
 
 // typeCase is a table whose rows must look the same streamed and copied.
@@ -124,6 +126,43 @@ func bothWays(t *testing.T, addr string, c typeCase) {
 
 func sameColumns(a, b *change.Table) bool {
 	return fmt.Sprintf("%+v %v", a.Columns, a.Key) == fmt.Sprintf("%+v %v", b.Columns, b.Key)
+}
+
+// TestSurrogateKey: chunks follow the columns of a unique index in place of the key; others are refused for the table alone.
+func TestSurrogateKey(t *testing.T) {
+	onEach(t, []string{"mariadb10", "mysql80"}, func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, a varchar(10) NOT NULL, b int NOT NULL, n int, UNIQUE (a, b))")
+		d.exec("INSERT INTO t VALUES (1, 'z', 2, 5), (2, 'z', 1, 5), (3, 'A', 9, 5), (4, 'b', -1, 5), (5, 'a', 8, 5)")
+		src := d.open()
+		tables, err := src.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		var after []byte
+		for n := 2; n == 2; {
+			var b change.Batch
+			w, err := src.ScanSelected(t.Context(), tables[0], snapshot.Selection{Surrogate: "b, a", Filter: "id <> 4"}, after, 2, &b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range b.Events {
+				got = append(got, change.KeyText(b.Events[i].Key))
+			}
+			n, after = len(b.Events), w.(snapshot.Cursored).Cursor()
+		}
+		if fmt.Sprint(got) != "[2 1 5 3]" {
+			t.Errorf("rows come in the order %v", got)
+		}
+		for _, list := range []string{"n", "a", "nonsense", "a,b,n"} {
+			if _, err := src.ScanSelected(t.Context(), tables[0], snapshot.Selection{Surrogate: list}, nil, 2, &change.Batch{}); !errors.Is(err, snapshot.ErrTable) {
+				t.Errorf("surrogate-key %q: %v", list, err)
+			}
+		}
+		if _, err := src.ScanSelected(t.Context(), tables[0], snapshot.Selection{Surrogate: "a,b"}, []byte("?"), 2, &change.Batch{}); !errors.Is(err, snapshot.ErrCursor) {
+			t.Errorf("a cursor of another key: %v", err)
+		}
+	})
 }
 
 // TestChunkKeys: chunks follow keys of every type in the database's own order, none twice and none left out. (case 36)
