@@ -272,6 +272,7 @@ func fullAnywhere(t *testing.T) {
 
 // TestTruncated cuts the journal at every byte of its last three frames.
 func TestTruncated(t *testing.T) {
+	t.Run("case76_real_files", cutReal)
 	t.Run("case76_every_byte_of_the_last_three", func(t *testing.T) {
 		fs := newFS()
 		l := memLog(t, fs, disk.Options{})
