@@ -228,7 +228,7 @@ const kills = 3
 // recovery fills a log by draining one backlog through several connectors, then kills a child that appends to it and
 // times the next one up to its first durable event.
 func recovery(ctx context.Context, l *lab, o options) ([]figure, error) {
-	const storedRow = 250 // bytes, about
+	const storedRow = 140 // bytes, about
 	data := l.data()
 	fill := o.logMB<<20/(2*o.rows*storedRow) + 1
 	var jobs []job
