@@ -58,7 +58,7 @@ func TestLostConnections(t *testing.T) {
 						if err != nil || killed > 0 {
 							return err
 						}
-						if err := pause(ctx, 20*time.Millisecond); err != nil {
+						if err := pauseFor(ctx, 20*time.Millisecond); err != nil {
 							return err
 						}
 					}
@@ -66,7 +66,7 @@ func TestLostConnections(t *testing.T) {
 			}
 			rnd.Shuffle(len(kinds), func(i, j int) { kinds[i], kinds[j] = kinds[j], kinds[i] })
 			for _, strike := range kinds {
-				if err := pause(ctx, time.Duration(rnd.IntN(600))*time.Millisecond); err != nil {
+				if err := pauseFor(ctx, time.Duration(rnd.IntN(600))*time.Millisecond); err != nil {
 					return err
 				}
 				if err := strike(); err != nil {

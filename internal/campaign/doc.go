@@ -8,6 +8,7 @@
 //	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
 //	dbcrash -n 30 -seed 1     immediate stops of the database, up to a second long
 //	resets -n 100 -seed 1     connections between the daemon and the database cut after random numbers of bytes
+//	pgbench -n 120            pgbench at scale 10 for so many seconds; its last line is transactions=N checksums=equal
 //	powercut -n 2000          power cuts of the embedded log on a file system in memory, see topic/disk
 //	weave -n 5000 -seed 1     simulated databases that are written to while they are copied, and connectors that die, see snapshot
 //	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way

@@ -50,39 +50,46 @@ type campaign struct {
 	out     io.Writer
 }
 
-// lives runs a campaign of lives.
-func lives(ctx context.Context, p plan) (v verdict, err error) {
-	c := campaign{plan: p, rnd: rand.New(rand.NewPCG(p.seed, 0)), out: os.Stdout}
+// hold makes the setting, lets run use it and clears up. What run did not find clean is kept.
+func (p plan) hold(ctx context.Context, run func(c *campaign) (clean bool, err error)) (err error) {
+	c := &campaign{plan: p, rnd: rand.New(rand.NewPCG(p.seed, 0)), out: os.Stdout}
 	if c.dir, err = os.MkdirTemp("", "tailrace-campaign-"); err != nil {
-		return v, err
+		return err
 	}
+	clean := false
 	defer func() {
-		if err == nil && v.clean() && !p.keep {
+		if err == nil && clean && !p.keep {
 			err = os.RemoveAll(c.dir)
 		} else {
 			fmt.Fprintf(c.out, "logs and data are kept in %s\n", c.dir)
 		}
 	}()
 	if c.bin, err = daemon.Build(ctx, c.dir); err != nil {
-		return v, err
+		return err
 	}
 	stop, err := c.startServers(ctx)
 	defer func() { err = errors.Join(err, stop()) }()
 	if err != nil {
-		return v, err
+		return err
 	}
-	for number := 1; v.cycles < p.cycles; number++ {
-		one, err := c.life(ctx, number, v.cycles, min(cyclesOfLife, p.cycles-v.cycles))
-		if err != nil {
-			return v, fmt.Errorf("life %d: %w", number, err)
+	clean, err = run(c)
+	return err
+}
+
+// lives runs a campaign of lives.
+func lives(ctx context.Context, p plan) (v verdict, err error) {
+	err = p.hold(ctx, func(c *campaign) (bool, error) {
+		for number := 1; v.cycles < p.cycles && v.clean(); number++ {
+			one, err := c.life(ctx, number, v.cycles, min(cyclesOfLife, p.cycles-v.cycles))
+			if err != nil {
+				return false, fmt.Errorf("life %d: %w", number, err)
+			}
+			v.add(one)
+			fmt.Fprintf(c.out, "life %d: %s\n", number, one)
 		}
-		v.add(one)
-		fmt.Fprintf(c.out, "life %d: %s\n", number, one)
-		if !v.clean() {
-			break
-		}
-	}
-	return v, nil
+		return v.clean(), nil
+	})
+	return v, err
 }
 
 // startServers starts the source and the targets. A target that cannot be had is told and left out.
@@ -178,7 +185,7 @@ func (l *life) prepare(ctx context.Context) error {
 		}
 	}
 	l.url = "postgres://postgres@" + l.source.Addr + "/" + l.name
-	if err := compare.Exec(ctx, l.url, schema); err != nil {
+	if err := l.fill(ctx); err != nil {
 		return err
 	}
 	config := filepath.Join(dir, "connectors.yaml")
@@ -196,6 +203,14 @@ func (l *life) prepare(ctx context.Context) error {
 	}
 	l.sides = append([]compare.Side{compare.NewPostgres("source", l.url, nil)}, daemon.Sides(l.daemon, l.name, l.targets)...)
 	return nil
+}
+
+// fill makes the tables and the rows that are there from the beginning.
+func (l *life) fill(ctx context.Context) error {
+	if l.kind == "pgbench" {
+		return l.fillPgbench(ctx)
+	}
+	return compare.Exec(ctx, l.url, schema)
 }
 
 // configuration is connectors.yaml of the life. Chunks are small, so that a snapshot has many.
@@ -352,22 +367,28 @@ func (l *life) copied(ctx context.Context) error {
 	})
 }
 
-// judge lets everything come to rest and compares.
-func (l *life) judge(ctx context.Context) (verdict, error) {
+// settle lets everything come to rest and returns the tables.
+func (l *life) settle(ctx context.Context) ([]*compare.Table, error) {
 	settle, cancel := context.WithTimeout(ctx, settleTime)
 	defer cancel()
 	if err := compare.Exec(ctx, l.url, "INSERT INTO sentinel VALUES (1, 'the end')"); err != nil {
-		return verdict{}, err
+		return nil, err
 	}
 	if err := l.daemon.Drained(settle, l.name+".public.sentinel", "the end"); err != nil {
-		return verdict{}, err
+		return nil, err
 	}
 	conn, err := pgx.Connect(ctx, l.url)
 	if err != nil {
-		return verdict{}, err
+		return nil, err
 	}
 	tables, err := compare.Tables(ctx, conn, "public")
-	if err = errors.Join(err, conn.Close(ctx)); err != nil {
+	return tables, errors.Join(err, conn.Close(ctx))
+}
+
+// judge lets everything come to rest, holds the log against the journal and compares.
+func (l *life) judge(ctx context.Context) (verdict, error) {
+	tables, err := l.settle(ctx)
+	if err != nil {
 		return verdict{}, err
 	}
 	h, err := newHistory(ctx, l.url, l.out)
@@ -397,16 +418,21 @@ func (l *life) judge(ctx context.Context) (verdict, error) {
 	if err := h.close(); err != nil {
 		return verdict{}, err
 	}
+	h.differ, err = l.compare(ctx, tables)
+	return h.verdict, err
+}
+
+// compare compares the tables on all sides and reports whether one differs.
+func (l *life) compare(ctx context.Context, tables []*compare.Table) (differ bool, err error) {
 	results, err := compare.Run(ctx, tables, l.sides)
 	if err != nil {
-		return verdict{}, err
+		return false, err
 	}
 	if err := compare.Print(l.out, results, l.sides); err != nil {
-		return verdict{}, err
+		return false, err
 	}
 	compare.Explain(ctx, l.out, results, l.sides)
-	h.differ = slices.ContainsFunc(results, func(r compare.Result) bool { return !r.Equal() })
-	return h.verdict, nil
+	return slices.ContainsFunc(results, func(r compare.Result) bool { return !r.Equal() }), nil
 }
 
 // remove drops the databases; the daemon has been stopped.

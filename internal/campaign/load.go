@@ -131,21 +131,9 @@ func (c *client) connect(ctx context.Context) (*pgx.Conn, error) {
 		if !c.load.crashes || time.Now().After(deadline) {
 			return nil, err
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := pauseFor(ctx, 50*time.Millisecond); err != nil {
 			return nil, err
 		}
-	}
-}
-
-// pause lets time pass, because what happens has to come at moments that have nothing to do with the daemon's.
-func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-timer.C:
-		return nil
 	}
 }
 

@@ -37,7 +37,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|pgbench|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -60,6 +60,15 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "oltp":
 		return announce(binlogCampaign(ctx, *db, plan{cycles: 1, seed: *seed, sinks: strings.Split(*sinks, ","), keep: *keep}, time.Duration(*n)*time.Second))
+	case "pgbench":
+		server, err := databases(*db)
+		if err != nil {
+			return err
+		}
+		if !strings.HasPrefix(*db, "pg") {
+			return errors.New("the pgbench campaign runs on pg15 and pg18 only")
+		}
+		return pgbenchCampaign(ctx, plan{kind: args[0], seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep}, *n)
 	case "kill", "dbcrash", "resets":
 		server, err := databases(*db)
 		if err != nil {

@@ -32,7 +32,7 @@ func (l *life) unrest(done, n int) func(context.Context, *atomic.Int64) error {
 func (l *life) crashes(ctx context.Context, done, n int, committed *atomic.Int64) error {
 	return l.strike(ctx, n, func(i int, state string) error {
 		away := time.Duration(l.rnd.IntN(1000)) * time.Millisecond
-		if err := errors.Join(l.source.Kill(), pause(ctx, away)); err != nil {
+		if err := errors.Join(l.source.Kill(), pauseFor(ctx, away)); err != nil {
 			return err
 		}
 		if err := l.source.Restart(ctx); err != nil {
@@ -58,7 +58,7 @@ func (l *life) resets(ctx context.Context, done, n int, committed *atomic.Int64)
 			if time.Now().After(deadline) {
 				return errors.New("nothing passes between the daemon and the database")
 			}
-			if err := pause(ctx, 5*time.Millisecond); err != nil {
+			if err := pauseFor(ctx, 5*time.Millisecond); err != nil {
 				return err
 			}
 		}
