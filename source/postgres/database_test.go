@@ -43,14 +43,23 @@ func eachServer(t *testing.T, run func(t *testing.T)) {
 	h := fnv.New32a()
 	h.Write([]byte(t.Name()))
 	others := []string{"postgres14", "postgres16", "postgres17"}
-	twoServers(t, run)
-	t.Run(others[h.Sum32()%3], run)
+	for _, name := range []string{"postgres15", "postgres18", others[h.Sum32()%3]} {
+		t.Run(name, parallel(run))
+	}
 }
 
 // twoServers runs a test on PostgreSQL 15 and 18 only.
 func twoServers(t *testing.T, run func(t *testing.T)) {
 	for _, name := range []string{"postgres15", "postgres18"} {
-		t.Run(name, run)
+		t.Run(name, parallel(run))
+	}
+}
+
+// parallel lets a test run beside the same test on other servers: most of the time it waits for its own.
+func parallel(run func(t *testing.T)) func(t *testing.T) {
+	return func(t *testing.T) {
+		t.Parallel()
+		run(t)
 	}
 }
 
