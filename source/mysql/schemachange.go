@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -43,7 +44,9 @@ func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement
 			if err != nil {
 				return err
 			}
-			to.detail = s.then(name, d)
+			if to.detail, err = s.then(ctx, name, d); err != nil {
+				return err
+			}
 		}
 		s.addSchemaChange(b, name, to, sql)
 	}
@@ -51,10 +54,10 @@ func (s *stream) schemaChange(ctx context.Context, b *change.Batch, st statement
 }
 
 // then returns what a table is at the stream's place, given what the catalog says now.
-func (s *stream) then(name tableRef, now *detail) *detail {
+func (s *stream) then(ctx context.Context, name tableRef, now *detail) (*detail, error) {
 	t := s.history.known.Table(ddl.Name(name))
 	if t == nil {
-		return now
+		return now, nil
 	}
 	if now == nil {
 		now = &detail{} // it is gone
@@ -63,9 +66,20 @@ func (s *stream) then(name tableRef, now *detail) *detail {
 		return a.Name == b.Name && a.TypeName() == b.TypeName() && a.Nullable == b.Nullable && a.Charset == b.Charset
 	}
 	if slices.EqualFunc(now.columns, t.Columns, same) && slices.Equal(now.primary, t.Key) {
-		return now
+		return now, nil
 	}
-	d := &detail{columns: t.Columns, extra: make([]columnExtra, len(t.Columns)), primary: t.Key, comment: now.comment, charset: t.Charset}
+	d := &detail{columns: t.Columns, extra: make([]columnExtra, len(t.Columns)), primary: t.Key, comment: now.comment, charset: cmp.Or(t.Charset, now.charset)}
+	if d.charset == "" { // the database's, which the history knows only where the log has no structures
+		if err := s.src.control.do(ctx, func(c *conn) error {
+			r, err := c.row(databaseCharset + quoted(name.Database))
+			if r != nil {
+				d.charset = r[0]
+			}
+			return err
+		}); err != nil {
+			return nil, fmt.Errorf("charset of database %s: %w", name.Database, err)
+		}
+	}
 	if len(t.Key) > 0 {
 		d.uniques = [][]string{t.Key}
 	}
@@ -74,8 +88,10 @@ func (s *stream) then(name tableRef, now *detail) *detail {
 			d.extra[i] = now.extra[k]
 		}
 	}
-	return d
+	return d, nil
 }
+
+const databaseCharset = "SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = "
 
 // structure is what a statement has made of a table.
 type structure struct {
@@ -135,7 +151,7 @@ func (s *stream) introduce(ctx context.Context, b *change.Batch) error {
 }
 
 func (s *stream) introduceDatabase(c *conn, b *change.Batch, database string) error {
-	r, err := c.row("SELECT DEFAULT_CHARACTER_SET_NAME, DEFAULT_COLLATION_NAME FROM information_schema.SCHEMATA WHERE SCHEMA_NAME = " + quoted(database))
+	r, err := c.row(databaseCharset + quoted(database))
 	if err != nil || r == nil {
 		return err
 	}
