@@ -320,12 +320,17 @@ func testStreamStructure(t *testing.T) {
 			t.Error("scan and stream have different versions of one structure")
 		}
 	})
-	t.Run("column_list_and_row_filter", func(t *testing.T) {
-		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY, v text, hidden text); INSERT INTO t VALUES (1, 'a', 'h'), (100, 'b', 'h');
-			CREATE PUBLICATION own FOR TABLE t (id, v) WHERE (id < 50)`)
+	t.Run("case14_column_list_and_row_filter", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int, g int, v text, hidden text, PRIMARY KEY (id, g));
+			INSERT INTO t VALUES (1, 1, 'a', 'h'), (100, 99, 'b', 'h'); CREATE PUBLICATION own FOR TABLE t (id, g, v) WHERE (g < 50)`)
 		p := d.stream(nil, "publication.name", "own", "publication.autocreate.mode", "disabled")
-		d.exec("INSERT INTO t VALUES (2, 'c', 'h'), (200, 'd', 'h')")
-		want(t, p.events(1), "c public.t 2 after{id=2 v=c}")
+		d.exec("INSERT INTO t VALUES (2, 2, 'c', 'h'), (200, 99, 'd', 'h')")
+		d.exec("UPDATE t SET hidden = 'i', v = 'e' WHERE id IN (1, 100)")
+		d.exec("UPDATE t SET g = 60 WHERE id = 2")                                   // out of the filter
+		d.exec("UPDATE t SET g = 3 WHERE id = 200")                                  // into it
+		d.exec("UPDATE t SET g = 61 WHERE id = 2; DELETE FROM t WHERE id IN (2, 1)") // beside it, and within
+		want(t, p.events(5), "c public.t 2,2 after{id=2 g=2 v=c}", "u public.t 1,1 after{id=1 g=1 v=e}", "d public.t 2,2 before{id=2 g=2}",
+			"c public.t 200,3 after{id=200 g=3 v=d}", "d public.t 1,1 before{id=1 g=1}")
 		tables, err := p.src.Tables(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -334,7 +339,39 @@ func testStreamStructure(t *testing.T) {
 		if _, err := p.src.Scan(t.Context(), tables[0], nil, 10, &b); err != nil {
 			t.Fatal(err)
 		}
-		want(t, b.Events, "r public.t 1 after{id=1 v=a}", "r public.t 2 after{id=2 v=c}")
+		want(t, b.Events, "r public.t 200,3 after{id=200 g=3 v=d}")
+	})
+	t.Run("case46_enums", func(t *testing.T) {
+		d := newDB(t, `CREATE SCHEMA two; CREATE TYPE mood AS ENUM ('sad', 'ok'); CREATE TYPE two.mood AS ENUM ('red', 'blue');
+			CREATE TABLE t (id mood PRIMARY KEY, a mood[], o two.mood); INSERT INTO t VALUES ('ok', '{sad,NULL}', 'red')`)
+		p := d.stream(nil)
+		d.exec("INSERT INTO t VALUES ('sad', '{}', 'blue')")
+		d.exec("ALTER TYPE mood ADD VALUE 'glad' BEFORE 'sad'")
+		d.exec("ALTER TYPE two.mood RENAME VALUE 'red' TO 'green'; INSERT INTO t VALUES ('glad', '{glad,ok}', 'green')")
+		events := p.events(2) // the labels that the connector has read are those of now
+		if labels := events[1].Table.Columns[0].Type.Labels; !slices.Equal(labels, []string{"glad", "sad", "ok"}) {
+			t.Errorf("labels %q", labels)
+		}
+		d.exec("ALTER TYPE mood RENAME VALUE 'sad' TO 'low'; UPDATE t SET o = 'green' WHERE id = 'low'; UPDATE t SET id = 'low', a = '{low}' WHERE id = 'low'")
+		want(t, p.events(4), "c public.t sad after{id=sad a={} o=blue}", "c public.t glad after{id=glad a={glad,ok} o=green}",
+			"u public.t low after{id=low a={} o=green}", "u public.t low after{id=low a={low} o=green}")
+		tables, err := p.src.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var all []change.Event // in chunks of one row, in the order of the type
+		for key := []byte(nil); len(all) < 4; {
+			var b change.Batch
+			if _, err := p.src.Scan(t.Context(), tables[0], key, 1, &b); err != nil {
+				t.Fatal(err)
+			}
+			if len(b.Events) == 0 {
+				break
+			}
+			all, key = append(all, b.Events...), b.Events[0].Key
+		}
+		want(t, all, "r public.t glad after{id=glad a={glad,ok} o=green}", "r public.t low after{id=low a={low} o=green}",
+			"r public.t ok after{id=ok a={low,NULL} o=green}")
 	})
 	t.Run("partitions", func(t *testing.T) {
 		for _, root := range []bool{false, true} {
