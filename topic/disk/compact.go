@@ -39,6 +39,9 @@ type compaction struct {
 	full    bool              // memory for pending ran out at least once
 	stayed  int64             // offset of the first record that stayed for that reason
 	owed    int64             // bytes read and written since the last pause
+	woke    time.Time         // when that ended
+	noticed int64             // what Appends had written then
+	behind  int64             // bytes of the part that no compaction has seen
 	decoder recordbatch.Decoder
 	scanner scanner
 	swaps   []swap
@@ -61,6 +64,7 @@ const (
 func (l *Log) newCompaction(p *partition, segs []*segment, clean int64) *compaction {
 	c := &compaction{l: l, p: p, set: p.topic.conf(), segs: segs, clean: clean, stayed: math.MaxInt64, pending: map[string][]byte{}}
 	c.now, c.floor = l.now(), l.floor(p)
+	c.woke, c.noticed = l.opt.Now(), l.appended.Load()
 	c.eraser, _ = l.opt.Merger.(Eraser)
 	p.mu.Lock()
 	c.last = p.end - 1
@@ -69,6 +73,7 @@ func (l *Log) newCompaction(p *partition, segs []*segment, clean int64) *compact
 	for _, s := range segs {
 		if s.meta.Next > clean {
 			records += s.meta.Records
+			c.behind += s.meta.Bytes
 		}
 	}
 	c.keys = newKeyTable(min(max(leastKeyBytes, records*keyBytesPerEight), l.opt.CompactionMemory/4*3))
@@ -179,6 +184,14 @@ func (c *compaction) each(seg *segment, visit func(h *recordbatch.Header, r *top
 	}
 }
 
+// How a compaction makes room for Appends: while they write an eighth of what it reads and writes itself, it works a fifth of the
+// time, unless it is too far behind.
+const (
+	busyPart  = 8
+	busyPause = 4
+	maxBehind = 1 << 30 // bytes
+)
+
 // pauseBytes is after how many bytes a compaction pauses, so as to keep to CompactionRate.
 const pauseBytes = 1 << 20
 
@@ -189,6 +202,10 @@ func (c *compaction) pace(n int) error {
 		return nil
 	}
 	d := time.Duration(c.owed) * time.Second / time.Duration(c.l.opt.CompactionRate)
+	appended := c.l.appended.Load()
+	if appended-c.noticed >= c.owed/busyPart && c.behind < maxBehind {
+		d = max(d, busyPause*c.l.opt.Now().Sub(c.woke))
+	}
 	c.owed = 0
 	if c.hurry || c.l.space() != topic.SpaceOK {
 		return nil
@@ -197,6 +214,7 @@ func (c *compaction) pace(n int) error {
 	defer t.Stop()
 	select {
 	case <-t.C:
+		c.woke, c.noticed = c.l.opt.Now(), appended
 		return nil
 	case <-c.l.stop:
 		return errStopped

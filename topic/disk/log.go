@@ -54,7 +54,8 @@ type Log struct {
 
 	fatal atomic.Pointer[error] // LOG_BROKEN or LOG_FENCED: why the writer does nothing any more
 
-	kept atomic.Int64 // bytes of the journal that recovery would read
+	kept     atomic.Int64 // bytes of the journal that recovery would read
+	appended atomic.Int64 // bytes that were written to the journal since the log was opened
 
 	// See space.go.
 	diskFull  atomic.Bool  // an Append has found no space on the disk, and none has found some since

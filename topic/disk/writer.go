@@ -119,6 +119,7 @@ func (l *Log) commit(group []*request) {
 	}
 	l.journal.size += size
 	l.kept.Add(size)
+	l.appended.Add(size)
 	l.journal.synced = l.journal.end()
 	l.apply(group)
 	l.publish()
