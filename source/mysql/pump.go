@@ -129,6 +129,7 @@ func (s *Source) dump(ctx context.Context, p *position, set gtidSet) (*conn, err
 	if err != nil {
 		return nil, err
 	}
+	c.raw.Conn = source.Gather(c.raw.Conn) // each event is sent by itself
 	stop := context.AfterFunc(ctx, func() { c.Close() })
 	if err = s.request(c, p, set, period); err == nil {
 		_, err = c.packet()

@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/tailrace/tailrace/internal/fault"
+	"github.com/tailrace/tailrace/source"
 )
 
 // pinned are the settings of all our sessions, replication included. The first seven decide how values are written as
@@ -126,6 +127,9 @@ func connectTo(ctx context.Context, s *settings, connector string, plain bool, h
 	return conn, nil
 }
 
+// gatherBuffer is what one read of a replication connection takes at most, in bytes.
+const gatherBuffer = 64 << 10
+
 // dialReplication opens a replication connection. Which of several hosts is the one to connect to is asked over ordinary connections:
 // a walsender answers no such question.
 func dialReplication(ctx context.Context, s *settings, connector string) (*pgconn.PgConn, error) {
@@ -144,6 +148,15 @@ func dialReplication(ctx context.Context, s *settings, connector string) (*pgcon
 	}
 	c.RuntimeParams["replication"] = "database"
 	c.ValidateConnect = nil
+	dial := c.DialFunc
+	c.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) { // a walsender sends each message by itself
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		return source.Gather(conn), nil
+	}
+	buffered(&c.Config, gatherBuffer)
 	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
 	if err != nil {
 		return nil, explain(s, err)
