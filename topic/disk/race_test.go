@@ -23,7 +23,7 @@ func TestReadersDuringCompaction(t *testing.T) {
 		const total = appenders * appends * 2
 		l := open(t, disk.Options{Dir: t.TempDir(), SegmentBytes: 4000, JournalBytes: 30_000, MaxOpenFiles: 4})
 		for _, spec := range []topic.Spec{{Name: "a", Partitions: 1},
-			{Name: "events", Partitions: 1, Config: map[string]string{"cleanup.policy": "delete", "retention.bytes": "2000", "segment.bytes": "1000"}}} {
+			{Name: "events", Partitions: 1, Config: map[string]string{"cleanup.policy": "delete", "retention.bytes": "2000", "retention.ms": "-1", "segment.bytes": "1000"}}} {
 			if err := l.Create(t.Context(), spec); err != nil {
 				t.Fatal(err)
 			}
