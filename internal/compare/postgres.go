@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tailrace/tailrace/change"
 )
 
 // postgres is a side in a PostgreSQL database.
@@ -52,6 +54,9 @@ func (p *postgres) Read(ctx context.Context, t *Table, emit func(key, line strin
 	for i, c := range t.Columns {
 		if list[i] = "NULL"; present[c.Name] {
 			list[i] = pgx.Identifier{c.Name}.Sanitize()
+			if c.Kind == change.Decimal { // money, too
+				list[i] += "::numeric"
+			}
 		}
 	}
 	sql := fmt.Sprintf("COPY (SELECT %s FROM %s) TO STDOUT", strings.Join(list, ", "), pgx.Identifier{schema, table}.Sanitize())

@@ -123,6 +123,9 @@ func Tables(ctx context.Context, conn *pgx.Conn, schema string) ([]*Table, error
 			current = table
 		}
 		c := Column{Name: name, Kind: kind(typname), Digits: 6}
+		if typname == "money" { // a number outside of PostgreSQL; arrays of it keep their text
+			c.Kind = change.Decimal
+		}
 		if array {
 			c.Kind, c.Elem = change.Array, kind(elem)
 		}
