@@ -99,6 +99,7 @@ func campaigns(ctx context.Context, r *report, env []string, kills int) {
 		r.notRun("campaign kill", "not run: no postgres15: "+err.Error())
 		return
 	}
+	r.check("quickstart", command(ctx, env, "scripts/quickstart"))
 	fmt.Fprintf(r.out, "campaign kill, %d cycles\n", kills)
 	r.check("campaign kill", command(ctx, env, "scripts/campaign", "kill", "-n", fmt.Sprint(kills), "-seed", "1"))
 }
