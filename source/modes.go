@@ -32,6 +32,28 @@ func CheckPrefix(prefix string) error {
 	return nil
 }
 
+// NameAdjust is schema.name.adjustment.mode and field.name.adjustment.mode.
+func NameAdjust(mode string) change.Adjust {
+	switch mode {
+	case "avro":
+		return change.AdjustAvro
+	case "avro_unicode":
+		return change.AdjustAvroUnicode
+	}
+	return change.AdjustNone
+}
+
+// SkippedOps is skipped.operations: letters of operations, of which none stands for nothing.
+func SkippedOps(list []string) []change.Op {
+	var ops []change.Op
+	for _, op := range list {
+		if op != "none" {
+			ops = append(ops, change.Op(op[0]))
+		}
+	}
+	return ops
+}
+
 // DecimalRender is decimal.handling.mode.
 func DecimalRender(mode string) change.Render {
 	switch mode {

@@ -57,20 +57,13 @@ func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 
 // origin says which connector tables are from.
 func (s *settings) origin(f flavor, version string) *change.Origin {
-	modes := map[string]change.Adjust{"avro": change.AdjustAvro, "avro_unicode": change.AdjustAvroUnicode}
 	return &change.Origin{Connector: f.String(), Name: s.Prefix, Version: version, Placeholder: s.Placeholder,
-		SchemaNames: modes[s.SchemaNames], FieldNames: modes[s.FieldNames], NoContext: !s.Context}
+		SchemaNames: source.NameAdjust(s.SchemaNames), FieldNames: source.NameAdjust(s.FieldNames), NoContext: !s.Context}
 }
 
 // shaper makes what gives events their last touch.
 func (s *settings) shaper() *source.Shaper {
-	var ops []change.Op
-	for _, op := range s.Skipped {
-		if op != "none" {
-			ops = append(ops, change.Op(op[0]))
-		}
-	}
-	return source.NewShaper(s.rules, ops, s.Unchanged)
+	return source.NewShaper(s.rules, source.SkippedOps(s.Skipped), s.Unchanged)
 }
 
 // render returns how values of a column are written, by the handling modes.

@@ -57,18 +57,11 @@ func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 
 // origin says which connector tables are from.
 func (s *settings) origin(version string) *change.Origin {
-	modes := map[string]change.Adjust{"avro": change.AdjustAvro, "avro_unicode": change.AdjustAvroUnicode}
 	return &change.Origin{Connector: "postgresql", Name: s.Prefix, Version: version, Placeholder: s.Placeholder,
-		SchemaNames: modes[s.SchemaAdjust], FieldNames: modes[s.FieldAdjust], NoContext: !s.Context}
+		SchemaNames: source.NameAdjust(s.SchemaAdjust), FieldNames: source.NameAdjust(s.FieldAdjust), NoContext: !s.Context}
 }
 
 // shaper makes what gives events their last touch.
 func (s *settings) shaper() *source.Shaper {
-	var ops []change.Op
-	for _, op := range s.Skipped {
-		if op != "none" {
-			ops = append(ops, change.Op(op[0]))
-		}
-	}
-	return source.NewShaper(s.rules, ops, s.Unchanged)
+	return source.NewShaper(s.rules, source.SkippedOps(s.Skipped), s.Unchanged)
 }
