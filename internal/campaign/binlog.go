@@ -218,15 +218,9 @@ func (l *binlogLife) judge(ctx context.Context) (v verdict, err error) {
 	if err := errors.Join(h.close(conn), conn.Close()); err != nil {
 		return v, err
 	}
-	results, err := compare.Run(ctx, tables, l.sides)
-	if err != nil {
+	if h.differ, err = l.compare(ctx, tables); err != nil {
 		return v, err
 	}
-	if err := compare.Print(l.out, results, l.sides); err != nil {
-		return v, err
-	}
-	compare.Explain(ctx, l.out, results, l.sides)
-	h.differ = slices.ContainsFunc(results, func(r compare.Result) bool { return !r.Equal() })
 	return h.verdict, nil
 }
 
