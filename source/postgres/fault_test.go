@@ -189,6 +189,37 @@ func testFaults(t *testing.T) {
 		d.exec("UPDATE keyless SET id = 3")
 		want(t, p.events(2)[1:], "u public.keyless before{id=2} after{id=3}")
 	})
+	t.Run("new_table_that_nobody_lets_us_publish", func(t *testing.T) {
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); CREATE PUBLICATION p FOR TABLE t`)
+		role := d.name + "_role"
+		d.exec("CREATE ROLE " + role + " LOGIN REPLICATION; ALTER DEFAULT PRIVILEGES GRANT SELECT ON TABLES TO " + role + "; GRANT SELECT ON t TO " + role)
+		t.Cleanup(func() { d.exec("DROP OWNED BY " + role + "; DROP ROLE " + role) })
+		props := []string{"database.user", role, "publication.name", "p"}
+		p := d.stream(nil, props...)
+		p.read()
+		d.exec("CREATE TABLE n (id int PRIMARY KEY); CREATE TABLE keyless (id int)")
+		d.exec("INSERT INTO n VALUES (1)")
+		p.src.look(t.Context())
+		d.exec("INSERT INTO t VALUES (1)")
+		want(t, p.events(1), "c public.t 1 after{id=1}")
+		if left := p.src.Gauges()["tables_left_out"]; left != 2 {
+			t.Errorf("%v tables are left out, want 2", left)
+		}
+		p.stop()
+		p = d.stream(p.resume, props...)
+		d.exec("INSERT INTO t VALUES (2)")
+		want(t, p.events(1), "c public.t 2 after{id=2}")
+		d.exec("ALTER PUBLICATION p ADD TABLE n")
+		p.src.look(t.Context())
+		d.exec("INSERT INTO n VALUES (2)")
+		want(t, p.events(2)[1:], "c public.n 2 after{id=2}")
+		if left := p.src.Gauges()["tables_left_out"]; left != 1 {
+			t.Errorf("%v tables are left out, want 1", left)
+		}
+		if grown := p.src.grown.list; len(grown) != 1 || grown[0].Table.Table != "n" {
+			t.Errorf("%v are new and to be copied, want n", grown)
+		}
+	})
 	t.Run("new_tables_are_copied", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY); INSERT INTO t VALUES (1)`)
 		s := d.open()

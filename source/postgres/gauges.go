@@ -17,7 +17,7 @@ type gauges struct {
 	values map[string]float64
 }
 
-// Gauges implements source.Gauger. All but the alarm and the last are bytes:
+// Gauges implements source.Gauger. Those whose name ends so are bytes:
 //
 //	lag_bytes            from the last position that was read to the end of what the server has sent
 //	unacknowledged_bytes from the flush LSN to the same end
@@ -27,8 +27,9 @@ type gauges struct {
 //	queue_bytes          messages received and not read yet
 //	spool_bytes          changes of transactions in progress, in memory and on disk
 //	slot_active          1 while the slot is streamed from
+//	tables_left_out      tables that the include and exclude lists choose and that can't be captured; the log says why
 func (s *Source) Gauges() map[string]float64 {
-	g := map[string]float64{}
+	g := map[string]float64{"tables_left_out": float64(s.leftOut.Load())}
 	s.gauges.mu.Lock()
 	maps.Copy(g, s.gauges.values)
 	s.gauges.mu.Unlock()

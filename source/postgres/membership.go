@@ -144,7 +144,7 @@ func (s *Source) follow(ctx context.Context, conn *pgx.Conn, was *membership) (*
 			return nil, err
 		}
 	}
-	tables, err := s.cover(ctx, conn, found, now.sent, now.oid != 0)
+	tables, err := s.cover(ctx, conn, found, now.sent, now.oid != 0, was != nil)
 	if err != nil {
 		return nil, err
 	}

@@ -194,11 +194,11 @@ func (c *checkup) tables(ctx context.Context, conn *pgx.Conn) error {
 	if len(found) == 0 && c.settings.TableInclude.Empty() {
 		c.report("table.include.list", "database %s has no table to capture; create one or correct the include and exclude lists", c.settings.Database)
 	}
-	var missing, foreign, unread []candidate
+	var missing, foreign, unread, left []candidate
 	for _, t := range found {
 		_, in := sent[t.oid]
-		if !t.usable {
-			c.report("table.include.list", "%s", t.identityProblem())
+		if !t.usable && !in {
+			left = append(left, t)
 			continue
 		}
 		if !t.readable {
@@ -210,6 +210,13 @@ func (c *checkup) tables(ctx context.Context, conn *pgx.Conn) error {
 				foreign = append(foreign, t)
 			}
 		}
+	}
+	for _, t := range left {
+		report := c.note // the others are captured
+		if len(left) == len(found) || slices.ContainsFunc(c.settings.TableInclude.Entries(), func(e string) bool { return plainName(e) == t.String() }) {
+			report = c.report
+		}
+		report("table.include.list", "%s", t.identityProblem())
 	}
 	for _, t := range unread {
 		c.report("database.user", "role %s may not read table %s; run GRANT USAGE ON SCHEMA %s TO %s; GRANT SELECT ON TABLE %s TO %s",
@@ -233,7 +240,7 @@ func (c *checkup) named(ctx context.Context, conn *pgx.Conn, found []candidate) 
 			WHEN c.relkind = 'm' THEN 'a materialized view' WHEN c.relkind = 'f' THEN 'a foreign table' WHEN c.relkind = 'p' THEN 'a partitioned table without partitions'
 			ELSE 'excluded or a partition' END
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-			WHERE n.nspname || '.' || c.relname = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p')`, strings.ReplaceAll(entry, `\`, "")).Scan(&what)
+			WHERE n.nspname || '.' || c.relname = $1 AND c.relkind IN ('r', 'v', 'm', 'f', 'p')`, plainName(entry)).Scan(&what)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows):
 			c.report("table.include.list", "%q matches no table of database %s; create the table or correct the name (schema.table)", entry, c.settings.Database)
@@ -245,6 +252,9 @@ func (c *checkup) named(ctx context.Context, conn *pgx.Conn, found []candidate) 
 	}
 	return nil
 }
+
+// plainName is the table that an entry of an include list names, if it is no pattern.
+func plainName(entry string) string { return strings.ReplaceAll(entry, `\`, "") }
 
 func (c *checkup) publication(ctx context.Context, conn *pgx.Conn, exists bool, missing, foreign []candidate) error {
 	if len(missing) == 0 {

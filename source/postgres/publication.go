@@ -78,57 +78,80 @@ func (s *Source) prepare(ctx context.Context, conn *pgx.Conn, was *membership) (
 }
 
 // cover adds to the publication, which sends the tables in sent, what it lacks of the chosen tables, and returns those that are
-// captured. A table that can't be is told of once.
-func (s *Source) cover(ctx context.Context, conn *pgx.Conn, all []candidate, sent map[uint32]published, exists bool) ([]candidate, error) {
-	var tables, missing []candidate
+// captured. A table that can't be is told of once and counted. Where the stream goes on from before (onward), that is also one which
+// nobody lets us publish: it was never captured, so it must not hold back those that are, and it is tried again with each look.
+func (s *Source) cover(ctx context.Context, conn *pgx.Conn, all []candidate, sent map[uint32]published, exists, onward bool) ([]candidate, error) {
+	var tables, covered, missing []candidate
 	for _, c := range all {
 		_, in := sent[c.oid]
-		if !c.usable && !in {
-			if s.told[c.oid] != c.identity {
-				s.told[c.oid] = c.identity
-				s.log.Warn(c.identityProblem(), "table", c.String())
-			}
+		switch {
+		case in:
+			covered = append(covered, c)
+		case c.usable:
+			missing = append(missing, c)
+		default:
+			s.leaveOut(c, c.identityProblem())
 			continue
 		}
 		tables = append(tables, c)
-		if !in {
-			missing = append(missing, c)
+	}
+	if len(missing) > 0 {
+		err := s.publish(ctx, conn, missing, exists)
+		switch {
+		case onward && len(covered) > 0 && fault.Code(err) == "PUBLICATION_MISSING":
+			for _, c := range missing {
+				s.leaveOut(c, "table "+c.String()+" is not captured: "+plain(err))
+			}
+			tables = covered
+		case err != nil:
+			return nil, err
 		}
 	}
+	s.leftOut.Store(int64(len(all) - len(tables)))
 	if len(tables) == 0 {
 		return nil, fault.Permanentf("NO_TABLES", "correct table.include.list, or give the tables a primary key or REPLICA IDENTITY FULL",
 			"none of the %d tables that the include and exclude lists choose in database %s can be captured", len(all), s.settings.Database)
 	}
-	if exists && len(missing) == 0 {
-		return tables, nil
+	return tables, nil
+}
+
+// leaveOut logs why a table is not captured, unless it did so before.
+func (s *Source) leaveOut(c candidate, why string) {
+	if s.told[c.oid] != why {
+		s.told[c.oid] = why
+		s.log.Warn(why, "table", c.String())
 	}
-	sql := publicationSQL(s.settings, missing, exists)
+}
+
+// publish makes the publication with the tables, or adds them to it.
+func (s *Source) publish(ctx context.Context, conn *pgx.Conn, tables []candidate, exists bool) error {
+	sql := publicationSQL(s.settings, tables, exists)
 	if mode := s.settings.AutoCreate; mode == "disabled" || mode == "no_tables" {
-		return nil, fault.Permanentf("PUBLICATION_MISSING", "run "+sql, "publication %s does not exist or lacks captured tables, and "+
+		return fault.Permanentf("PUBLICATION_MISSING", "run "+sql, "publication %s does not exist or lacks captured tables, and "+
 			"publication.autocreate.mode=%s leaves it to you", s.settings.Publication, mode)
 	}
 	if _, err := conn.Exec(ctx, sql); err != nil {
 		var e *pgconn.PgError
 		if errors.As(err, &e) && e.Code == "25006" {
-			return nil, fault.Permanentf("PUBLICATION_MISSING", "run on the primary "+sql, "the server is a standby, on which no publication can be made")
+			return fault.Permanentf("PUBLICATION_MISSING", "run on the primary "+sql, "the server is a standby, on which no publication can be made")
 		}
 		if errors.As(err, &e) && e.Code == "42501" {
-			return nil, fault.Permanentf("PUBLICATION_MISSING", "let an owner of the tables run "+sql,
+			return fault.Permanentf("PUBLICATION_MISSING", "let an owner of the tables run "+sql,
 				"role %s may not make the publication: %s", s.settings.User, e.Message)
 		}
-		return nil, fmt.Errorf("make publication: %w", err)
+		return fmt.Errorf("make publication: %w", err)
 	}
-	s.log.Info("publication now covers the captured tables", "publication", s.settings.Publication, "added", names(missing))
+	s.log.Info("publication now covers the captured tables", "publication", s.settings.Publication, "added", names(tables))
 	now, _, err := readPublication(ctx, conn, s.settings.Publication)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, c := range tables {
 		if _, in := now[c.oid]; !in {
-			return nil, fmt.Errorf("table %s is not in publication %s although it was added", c, s.settings.Publication)
+			return fmt.Errorf("table %s is not in publication %s although it was added", c, s.settings.Publication)
 		}
 	}
-	return tables, nil
+	return nil
 }
 
 // publicationSQL makes the command that creates the publication or adds tables to it. ONLY keeps children by inheritance

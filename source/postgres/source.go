@@ -60,7 +60,8 @@ type Source struct {
 	messages *change.Table
 	grown    growth
 	gauges   gauges
-	told     map[uint32]byte // tables without a usable identity that the log was told of; used by whoever has control's connection
+	told     map[uint32]string // why tables are left out, as it was logged; used by whoever has control's connection
+	leftOut  atomic.Int64      // chosen tables that are not captured
 
 	scansMu sync.Mutex
 	known   map[*change.Table]*scanTable // what Tables returned last
@@ -90,7 +91,7 @@ func open(ctx context.Context, setup source.Setup) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]byte{},
+	s := &Source{settings: c, setup: setup, log: setup.Logger, idle: idleInterval, busy: busyWait, told: map[uint32]string{},
 		origin:  c.origin(setup.Version),
 		control: &session{settings: c, connector: setup.Connector},
 		scans:   pool{settings: c, connector: setup.Connector},
