@@ -148,7 +148,7 @@ func BenchmarkWrite(b *testing.B) {
 		for i := range batch.Events {
 			batch.Events[i].Version += rows // news each time
 		}
-		write(b, s, batch)
+		sinktest.Write(b, s, batch)
 		n++
 	}
 	b.ReportMetric(float64(n)*size/b.Elapsed().Seconds(), "rows/s")

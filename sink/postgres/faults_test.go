@@ -27,22 +27,6 @@ func put(h *sinktest.History, t *change.Table, id int64, name string) *change.Ev
 	return h.Create(t, sinktest.Int(id), sinktest.Text(name), sinktest.Text("x"))
 }
 
-func write(t testing.TB, s sink.Sink, b *change.Batch) {
-	t.Helper()
-	if err := s.Write(t.Context(), b); err != nil {
-		t.Fatalf("Write: %v", err)
-	}
-}
-
-func committed(t testing.TB, s sink.Sink, origin string) string {
-	t.Helper()
-	p, err := s.(sink.Ledger).Committed(t.Context(), origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(p)
-}
-
 // state is the table items, a line for each row.
 func (b *bench) state() string {
 	b.Helper()
@@ -74,31 +58,13 @@ func (b *bench) holds(t testing.TB, h *sinktest.History, table *change.Table) {
 	}
 }
 
-func workload(t *change.Table) *sinktest.History {
-	h := sinktest.NewHistory(topic)
-	for n := range int64(60) {
-		id := n * 7 % 11
-		switch {
-		case n == 31:
-			h.Truncate(t)
-		case n%13 == 12:
-			h.Delete(t, sinktest.Int(id))
-		case n%5 < 2:
-			h.Create(t, sinktest.Int(id), sinktest.Text(fmt.Sprint("c", n)), sinktest.Text(strings.Repeat("big", int(n))))
-		default:
-			h.Update(t, sinktest.Int(id), sinktest.Text(fmt.Sprint("u", n)), sinktest.Absent())
-		}
-	}
-	return h
-}
-
 // TestConnectionDrops cuts the connection after every n bytes of a run. A trigger counts what took effect: each batch
 // must do so once, although the worker cannot know whether a COMMIT whose answer was lost did.
 func TestConnectionDrops(t *testing.T) {
 	dsn := servers.Need(t, "postgres15")
 	t.Run("case91_exactly_once", func(t *testing.T) {
 		table := items()
-		h := workload(table)
+		h := sinktest.Workload(topic, table, 31)
 		b := newBench(t, dsn)
 		exec(t, b.conn, `CREATE TABLE items (id bigint PRIMARY KEY, name text, big text);
 			CREATE TABLE effects (id bigint, name text);
@@ -107,7 +73,7 @@ func TestConnectionDrops(t *testing.T) {
 		var once string
 		for n := int64(-1); ; n += 401 {
 			exec(t, b.conn, "TRUNCATE items, effects; DROP TABLE IF EXISTS _tailrace_offsets")
-			cut := b.runWithCut(t, h, n)
+			cut := b.deliver(t, h, n)
 			b.holds(t, h, table)
 			effects := b.text("SELECT coalesce(string_agg(id || name, ' ' ORDER BY id, name), '') FROM effects")
 			if n < 0 {
@@ -122,34 +88,10 @@ func TestConnectionDrops(t *testing.T) {
 	})
 }
 
-// runWithCut plays the worker: after an error it opens the sink again and goes on from where the target stands.
-func (b *bench) runWithCut(t testing.TB, h *sinktest.History, n int64) (cut bool) {
-	t.Helper()
-	s := b.open(t, nil)
-	b.proxy.CutAfter(n)
-	defer func() { s.Close() }()
-	for from := 0; from < h.Len(); {
-		to := min(from+10, h.Len())
-		err := s.Write(t.Context(), h.Slice(from, to))
-		if err == nil {
-			from = to
-			continue
-		}
-		if fault.IsPermanent(err) {
-			t.Fatalf("cut after %d bytes: %v", n, err)
-		}
-		cut = true
-		s.Close()
-		s = b.open(t, nil)
-		from = 0
-		if p := committed(t, s, h.Origin); p != "" {
-			if _, err := fmt.Sscanf(p, `{"offset":%d}`, &from); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	b.proxy.CutAfter(-1)
-	return cut
+// deliver writes the history over a connection that is cut after n bytes, and reports whether it was.
+func (b *bench) deliver(t testing.TB, h *sinktest.History, n int64) (cut bool) {
+	defer b.proxy.CutAfter(-1)
+	return sinktest.Deliver(t, func() sink.Sink { return b.open(t, nil) }, func() { b.proxy.CutAfter(n) }, h) > 0
 }
 
 func TestReplays(t *testing.T) {
@@ -161,15 +103,15 @@ func TestReplays(t *testing.T) {
 		put(h, table, 1, "a")
 		put(h, table, 2, "b")
 		h.Delete(table, sinktest.Int(1))
-		write(t, s, h.Slice(0, 2))
-		write(t, s, h.Slice(2, 3))
-		write(t, s, h.Slice(0, 2))
+		sinktest.Write(t, s, h.Slice(0, 2))
+		sinktest.Write(t, s, h.Slice(2, 3))
+		sinktest.Write(t, s, h.Slice(0, 2))
 		b.holds(t, h, table)
 		s.Close()
 		s = b.open(t, nil)
 		defer s.Close()
-		committed(t, s, h.Origin)
-		write(t, s, h.Slice(0, 2))
+		sinktest.Committed(t, s, h.Origin)
+		sinktest.Write(t, s, h.Slice(0, 2))
 		b.holds(t, h, table)
 	})
 	t.Run("case83_moved_by_the_operator", func(t *testing.T) {
@@ -179,12 +121,12 @@ func TestReplays(t *testing.T) {
 		s := b.open(t, nil)
 		put(h, table, 10, "a")
 		put(h, table, 10, "b")
-		write(t, s, h.Slice(0, 2))
+		sinktest.Write(t, s, h.Slice(0, 2))
 		s.Close()
 		exec(t, b.conn, "DROP TABLE items")
 		s = b.open(t, nil)
 		defer s.Close()
-		write(t, s, h.Slice(0, 2))
+		sinktest.Write(t, s, h.Slice(0, 2))
 		b.holds(t, h, table)
 	})
 }
@@ -196,10 +138,10 @@ func TestFenced(t *testing.T) {
 	defer old.Close()
 	put(h, table, 1, "a")
 	put(h, table, 1, "b")
-	write(t, old, h.Slice(0, 1))
+	sinktest.Write(t, old, h.Slice(0, 1))
 	younger := b.open(t, nil)
 	defer younger.Close()
-	if p := committed(t, younger, h.Origin); p != string(sinktest.Resume(1)) {
+	if p := sinktest.Committed(t, younger, h.Origin); p != string(sinktest.Resume(1)) {
 		t.Fatalf("position is %s", p)
 	}
 	if err := old.Write(t.Context(), h.Slice(1, 2)); fault.Code(err) != "FENCED" {
@@ -208,7 +150,7 @@ func TestFenced(t *testing.T) {
 	if got := b.state(); got != "1 a x" {
 		t.Errorf("the fenced task wrote %s", got)
 	}
-	write(t, younger, h.Slice(1, 2))
+	sinktest.Write(t, younger, h.Slice(1, 2))
 	b.holds(t, h, table)
 
 	// A restored backup: the same owner, an older position.
@@ -238,7 +180,7 @@ func TestRefusedRows(t *testing.T) {
 			return h.Create(table, sinktest.Int(id), sinktest.Text(name), sinktest.Text(big), sinktest.Int(n), sinktest.Int(other))
 		}
 		row(1, "a", "one", 1, 1)
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		for id := int64(100); id < 400; id++ {
 			row(id, "good", fmt.Sprint("unique ", id), 1, 1)
 		}
@@ -278,12 +220,12 @@ func TestRefusedRows(t *testing.T) {
 			t.Errorf("the table has %s, want 301 rows and the patch", got)
 		}
 		// The position moves with the next batch, when the dead letters are durable.
-		if p := committed(t, s, h.Origin); p != string(sinktest.Resume(1)) {
+		if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(1)) {
 			t.Errorf("position after a rejection is %s", p)
 		}
 		row(700, "next", "next", 1, 2)
-		write(t, s, h.Take())
-		if p := committed(t, s, h.Origin); p != string(sinktest.Resume(h.Len())) {
+		sinktest.Write(t, s, h.Take())
+		if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(h.Len())) {
 			t.Errorf("position after the next batch is %s", p)
 		}
 	})
@@ -295,11 +237,11 @@ func TestRefusedRows(t *testing.T) {
 		for id := range int64(10001) {
 			h.Create(table, sinktest.Int(id), sinktest.Text(fmt.Sprint("k", id%7)))
 		}
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		for id := range int64(10000) {
 			h.Delete(table, sinktest.Text(fmt.Sprint("k", id%7)), sinktest.Int(id))
 		}
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		if n := b.text("SELECT count(*) FROM pairs"); n != "1" {
 			t.Errorf("%s rows are left, want 1", n)
 		}
@@ -345,12 +287,12 @@ func TestEvolution(t *testing.T) {
 		v1 := sinktest.Table("items", 1, []string{"id"}, sinktest.Column("id", "int4"), sinktest.Column("name", "int4"), sinktest.Column("big", "numeric"))
 		v1.Columns[2].Type.Precision, v1.Columns[2].Type.Scale = 5, 2
 		h.Create(v1, sinktest.Int(1), sinktest.Int(7), sinktest.Decimal("123.45"))
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		v2 := sinktest.Table("items", 2, []string{"id"}, sinktest.Column("id", "int8"), sinktest.Column("name", "text"), sinktest.Column("big", "numeric"))
 		v2.Columns[2].Type.Precision, v2.Columns[2].Type.Scale = 9, 3
 		h.Create(v2, sinktest.Int(1<<40), sinktest.Text("seven"), sinktest.Decimal("123456.789"))
 		h.Create(v1, sinktest.Int(2), sinktest.Int(8), sinktest.Decimal("1.5")) // case108: an old row, late
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		if got := b.state(); got != "1 7 123.450\n2 8 1.500\n1099511627776 seven 123456.789" {
 			t.Errorf("the table is\n%s", got)
 		}
@@ -383,7 +325,7 @@ func TestEvolution(t *testing.T) {
 			t.Errorf("Write returned %v, want SCHEMA_MISMATCH with the statement", err)
 		}
 		exec(t, b.conn, "ALTER TABLE items ADD big text")
-		write(t, s, h.Slice(0, 1))
+		sinktest.Write(t, s, h.Slice(0, 1))
 		b.holds(t, h, items())
 	})
 	t.Run("no_unique_index", func(t *testing.T) {
@@ -397,7 +339,7 @@ func TestEvolution(t *testing.T) {
 			t.Errorf("Write returned %v, want NO_UNIQUE_INDEX with the statement", err)
 		}
 		exec(t, b.conn, "CREATE UNIQUE INDEX ON items (id)")
-		write(t, s, h.Slice(0, 1))
+		sinktest.Write(t, s, h.Slice(0, 1))
 	})
 	t.Run("dropped_while_running", func(t *testing.T) {
 		b := newBench(t, dsn)
@@ -405,13 +347,13 @@ func TestEvolution(t *testing.T) {
 		defer s.Close()
 		h := sinktest.NewHistory(topic)
 		put(h, items(), 1, "a")
-		write(t, s, h.Slice(0, 1))
+		sinktest.Write(t, s, h.Slice(0, 1))
 		exec(t, b.conn, "DROP TABLE items")
 		put(h, items(), 2, "b")
 		if err := s.Write(t.Context(), h.Slice(1, 2)); err == nil || fault.IsPermanent(err) {
 			t.Fatalf("Write returned %v, want an error that may be tried again", err)
 		}
-		write(t, s, h.Slice(1, 2))
+		sinktest.Write(t, s, h.Slice(1, 2))
 		if got := b.state(); got != "2 b x" {
 			t.Errorf("the table is %s", got)
 		}
@@ -429,8 +371,8 @@ func TestNames(t *testing.T) {
 		h := sinktest.NewHistory("shop.public.x'\"y")
 		h.Create(table, sinktest.Int(1), sinktest.Text("a"), sinktest.Text("b"))
 		h.Update(table, sinktest.Int(1), sinktest.Absent(), sinktest.Text("c"))
-		write(t, s, h.Slice(0, 1))
-		write(t, s, h.Slice(1, 2))
+		sinktest.Write(t, s, h.Slice(0, 1))
+		sinktest.Write(t, s, h.Slice(1, 2))
 		n := name{weird, `t "x'"y`}
 		if got := b.text("SELECT \"日本 %s\n`\" || \"select\" FROM " + n.String()); got != "ac" {
 			t.Errorf("the row is %s", got)
@@ -458,8 +400,8 @@ func TestTruncate(t *testing.T) {
 		p1.Origin = topic + "-1"
 		put(p0, table, 1, "a")
 		put(p1, table, 2, "second generation")
-		write(t, s, p0.Take())
-		write(t, s, p1.Take())
+		sinktest.Write(t, s, p0.Take())
+		sinktest.Write(t, s, p1.Take())
 		for _, h := range []*sinktest.History{p0, p1} {
 			h.Truncate(table)
 			if err := s.Write(t.Context(), h.Take()); fault.Code(err) != "TRUNCATE_PARTITIONS" {
@@ -476,8 +418,8 @@ func TestTruncate(t *testing.T) {
 		h.Create(parents, sinktest.Int(1))
 		h.Truncate(parents)
 		h.Create(parents, sinktest.Int(2))
-		write(t, s, h.Slice(0, 1))
-		write(t, s, h.Slice(1, 3))
+		sinktest.Write(t, s, h.Slice(0, 1))
+		sinktest.Write(t, s, h.Slice(1, 3))
 		if got := b.text("SELECT string_agg(id::text, ',') FROM parents"); got != "2" {
 			t.Errorf("parents are %s, want 2", got)
 		}
@@ -494,20 +436,20 @@ func TestTruncateByTwoTasks(t *testing.T) {
 	p0, p1 := sinktest.NewHistory(topic), sinktest.NewHistory(topic)
 	p1.Origin = topic + "-1"
 	put(p0, table, 2, "first generation")
-	write(t, first, p0.Take())
+	sinktest.Write(t, first, p0.Take())
 	s := first.(*Sink)
 	sql, err := s.truncateSQL(t.Context(), p0.Origin, s.targets[name{b.schema, "items"}])
 	if err != nil {
 		t.Fatal(err)
 	}
 	put(p1, table, 1, "of the other task")
-	write(t, second, p1.Take())
+	sinktest.Write(t, second, p1.Take())
 	if err := s.exec(t.Context(), sql); !collided(err) {
 		t.Errorf("the statement that would remove the other task's row gives %v, want a serialization failure", err)
 	}
 	p0.Truncate(table)
 	put(p0, table, 4, "second generation")
-	write(t, first, p0.Take())
+	sinktest.Write(t, first, p0.Take())
 	if got := b.text("SELECT string_agg(id || coalesce(_tailrace_partition, 0)::text, ' ' ORDER BY id) FROM items"); got != "11 40" {
 		t.Errorf("rows and partitions are %s, want 11 40", got)
 	}
@@ -521,7 +463,7 @@ func TestTimeouts(t *testing.T) {
 	put(h, table, 1, "a")
 	s := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "3000", "lock.timeout.ms": "100"})
 	defer s.Close()
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	fails := func(t *testing.T, code string) {
 		put(h, table, int64(h.Len()+1), code)
 		err := s.Write(t.Context(), h.Slice(h.Len()-1, h.Len()))
@@ -531,7 +473,7 @@ func TestTimeouts(t *testing.T) {
 	}
 	recovers := func(t *testing.T) {
 		t.Helper()
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		b.holds(t, h, table)
 	}
 	t.Run("case92_target_hangs", func(t *testing.T) {
@@ -559,10 +501,10 @@ func TestTimeouts(t *testing.T) {
 		slow := b.open(t, map[string]string{"write.timeout.ms": "400", "connection.timeout.ms": "3000",
 			"connection.url": b.props["connection.url"] + "&search_path=" + b.schema})
 		defer slow.Close()
-		committed(t, slow, h.Origin)
+		sinktest.Committed(t, slow, h.Origin)
 		wider := sinktest.Table("items", 2, []string{"id"}, append(slices.Clone(table.Columns), sinktest.Column("more", "int8"))...)
 		h.Create(wider, sinktest.Int(77), sinktest.Text("a"), sinktest.Text("x"), sinktest.Int(5))
-		write(t, slow, h.Take())
+		sinktest.Write(t, slow, h.Take())
 		if got := b.text("SELECT more FROM items WHERE id = 77"); got != "5" {
 			t.Errorf("the new column is %s, want 5", got)
 		}
@@ -577,7 +519,7 @@ func TestTwoTopicsOneTable(t *testing.T) {
 	one, other := sinktest.NewHistory("shop.a.items"), sinktest.NewHistory("shop.b.items")
 	put(one, items(), 1, "one")
 	put(other, items(), 1, "other")
-	write(t, s, one.Take())
+	sinktest.Write(t, s, one.Take())
 	if err := s.Write(t.Context(), other.Take()); fault.Code(err) != "TABLE_CONFLICT" {
 		t.Errorf("Write returned %v, want TABLE_CONFLICT", err)
 	}
@@ -595,11 +537,11 @@ func TestNotNull(t *testing.T) {
 		defer s.Close()
 		table, h := items(), sinktest.NewHistory(topic)
 		h.Create(table, sinktest.Int(1), sinktest.Text("a"), sinktest.Text("unchanged"))
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		for n := range 1000 {
 			h.Update(table, sinktest.Int(1), sinktest.Text(fmt.Sprint(n)), sinktest.Absent())
 			if n%100 == 99 {
-				write(t, s, h.Take())
+				sinktest.Write(t, s, h.Take())
 			}
 		}
 		b.holds(t, h, table)
@@ -666,7 +608,7 @@ func TestCommittedWhileWriting(t *testing.T) {
 		done <- nil
 	}()
 	for from := 0; from < 500; from += 25 {
-		write(t, s, h.Slice(from, from+25))
+		sinktest.Write(t, s, h.Slice(from, from+25))
 	}
 	cancel()
 	if err := <-done; err != nil {

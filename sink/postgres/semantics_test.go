@@ -112,9 +112,9 @@ func TestSemantics(t *testing.T) {
 			defer s.Close()
 			h := sinktest.NewHistory("shop.public.specimens")
 			h.Create(table, row...)
-			write(t, s, h.Take())
+			sinktest.Write(t, s, h.Take())
 			h.Update(table, patch...)
-			write(t, s, h.Take())
+			sinktest.Write(t, s, h.Take())
 			for i, sp := range specimens {
 				got := b.query(fmt.Sprintf("SELECT c%d::text, format_type(atttypid, atttypmod) FROM specimens, pg_attribute WHERE attrelid = 'specimens'::regclass AND attname = 'c%d'", i, i))
 				if !slices.Equal(got[0], []string{sp.want, sp.made}) {

@@ -9,7 +9,6 @@ import (
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
 	"github.com/tailrace/tailrace/internal/servers"
-	"github.com/tailrace/tailrace/sink"
 	"github.com/tailrace/tailrace/sink/sinktest"
 )
 
@@ -107,7 +106,7 @@ func BenchmarkWrite(b *testing.B) {
 						batch.Events[i].Op = change.OpCreate
 					}
 				}
-				write(b, s, batch)
+				sinktest.Write(b, s, batch)
 				n++
 			}
 			b.ReportMetric(float64(n)*2000/b.Elapsed().Seconds(), "rows/s")
@@ -136,11 +135,4 @@ func BenchmarkWrite(b *testing.B) {
 		}
 		b.ReportMetric(float64(n)*2000/b.Elapsed().Seconds(), "rows/s")
 	})
-}
-
-func write(t testing.TB, s sink.Sink, b *change.Batch) {
-	t.Helper()
-	if err := s.Write(t.Context(), b); err != nil {
-		t.Fatalf("Write: %v", err)
-	}
 }

@@ -27,15 +27,6 @@ func put(h *sinktest.History, t *change.Table, id int64, name string) *change.Ev
 	return h.Create(t, sinktest.Int(id), sinktest.Text(name), sinktest.Text("x"))
 }
 
-func committed(t testing.TB, s sink.Sink, origin string) string {
-	t.Helper()
-	p, err := s.(sink.Ledger).Committed(t.Context(), origin)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(p)
-}
-
 // state is what the rows of the topic are: document by key.
 func (b *bench) state() map[string]string {
 	out := map[string]string{}
@@ -94,34 +85,19 @@ func (b *bench) holds(t testing.TB, h *sinktest.History, table *change.Table) {
 	}
 }
 
-// workload is a history in which every mistake in order, merging or replay shows.
-func workload(t *change.Table) *sinktest.History {
-	h := sinktest.NewHistory(topic)
-	for n := range int64(60) {
-		id := n * 7 % 11
-		switch {
-		case n%13 == 12:
-			h.Delete(t, sinktest.Int(id))
-		case n%5 < 2:
-			h.Create(t, sinktest.Int(id), sinktest.Text(fmt.Sprint("c", n)), sinktest.Text(strings.Repeat("big", int(n))))
-		default:
-			h.Update(t, sinktest.Int(id), sinktest.Text(fmt.Sprint("u", n)), sinktest.Absent())
-		}
-	}
-	return h
-}
-
 // TestConnectionDrops cuts the connection after every n bytes of a run; the worker's part (open again, go on from
 // where the target stands) is played here.
 func TestConnectionDrops(t *testing.T) {
 	addr := servers.Need(t, "redis")
 	t.Run("case90_dropped_at_every_place", func(t *testing.T) {
 		table := items()
-		h := workload(table)
+		h := sinktest.Workload(topic, table, -1)
 		b := newBench(t, addr, map[string]string{"batch.size": "3"})
 		for n := int64(0); ; n += 397 {
 			b.wipe()
-			if !b.runWithCut(t, h, n) {
+			again := sinktest.Deliver(t, func() sink.Sink { return b.open(t, nil) }, func() { b.proxy.CutAfter(n) }, h)
+			b.proxy.CutAfter(-1)
+			if again == 0 {
 				break // all of the run passed
 			}
 			b.holds(t, h, table)
@@ -130,44 +106,14 @@ func TestConnectionDrops(t *testing.T) {
 	})
 }
 
-// runWithCut writes the history in batches of 10 events and reports whether the connection was cut.
-func (b *bench) runWithCut(t testing.TB, h *sinktest.History, n int64) (cut bool) {
-	t.Helper()
-	s := b.open(t, nil)
-	b.proxy.CutAfter(n)
-	defer func() { s.Close() }()
-	for from := 0; from < h.Len(); {
-		to := min(from+10, h.Len())
-		err := s.Write(t.Context(), h.Slice(from, to))
-		if err == nil {
-			from = to
-			continue
-		}
-		if fault.IsPermanent(err) {
-			t.Fatalf("cut after %d bytes: %v", n, err)
-		}
-		cut = true
-		s.Close()
-		s = b.open(t, nil)
-		from = 0
-		if p := committed(t, s, h.Origin); p != "" {
-			if _, err := fmt.Sscanf(p, `{"offset":%d}`, &from); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	b.proxy.CutAfter(-1)
-	return cut
-}
-
 // answers runs one Write with the server in a state in which it refuses writes, and one after it has recovered.
 func refusesThenRecovers(t *testing.T, b *bench, word string, ill, well func()) {
 	t.Helper()
 	table := items()
-	h := workload(table)
+	h := sinktest.Workload(topic, table, -1)
 	s := b.open(t, nil)
 	defer s.Close()
-	write(t, s, h.Slice(0, 20))
+	sinktest.Write(t, s, h.Slice(0, 20))
 	before := b.state()
 	ill()
 	err := s.Write(t.Context(), h.Slice(20, 40))
@@ -178,11 +124,11 @@ func refusesThenRecovers(t *testing.T, b *bench, word string, ill, well func()) 
 	if got := b.state(); !maps.Equal(got, before) {
 		t.Errorf("a refused Write left %v, want %v", got, before)
 	}
-	if p := committed(t, s, h.Origin); p != string(sinktest.Resume(20)) {
+	if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(20)) {
 		t.Errorf("position is %s after a refused Write", p)
 	}
-	write(t, s, h.Slice(20, 40))
-	write(t, s, h.Slice(40, h.Len()))
+	sinktest.Write(t, s, h.Slice(20, 40))
+	sinktest.Write(t, s, h.Slice(40, h.Len()))
 	b.holds(t, h, table)
 }
 
@@ -235,12 +181,12 @@ func TestScriptsForgotten(t *testing.T) {
 	for id := range int64(3) {
 		put(h, table, id, "a")
 		b.do("SCRIPT", "FLUSH", "SYNC")
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 	}
 	b.do("SCRIPT", "FLUSH", "SYNC")
 	h.Truncate(table)
 	put(h, table, 9, "after")
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	b.holds(t, h, table)
 }
 
@@ -251,7 +197,7 @@ func TestDataLost(t *testing.T) {
 		s := b.open(t, nil)
 		put(h, table, 1, "a")
 		put(h, table, 2, "b")
-		write(t, s, h.Take())
+		sinktest.Write(t, s, h.Take())
 		b.wipe()
 		put(h, table, 2, "c")
 		for range 2 { // until it is opened anew
@@ -263,10 +209,10 @@ func TestDataLost(t *testing.T) {
 		s.Close()
 		s = b.open(t, nil)
 		defer s.Close()
-		if p := committed(t, s, h.Origin); p != "" {
+		if p := sinktest.Committed(t, s, h.Origin); p != "" {
 			t.Fatalf("position is %s after all was lost", p)
 		}
-		write(t, s, h.Slice(0, 3))
+		sinktest.Write(t, s, h.Slice(0, 3))
 		b.holds(t, h, table)
 	})
 	t.Run("a_replay_brings_lost_keys_back", func(t *testing.T) {
@@ -277,9 +223,9 @@ func TestDataLost(t *testing.T) {
 		put(h, table, 1, "a")
 		put(h, table, 2, "b")
 		h.Delete(table, sinktest.Int(2))
-		write(t, s, h.Slice(0, 3))
+		sinktest.Write(t, s, h.Slice(0, 3))
 		b.do("DEL", b.prefix+topic+":1")
-		write(t, s, h.Slice(0, 3))
+		sinktest.Write(t, s, h.Slice(0, 3))
 		b.holds(t, h, table)
 	})
 }
@@ -290,10 +236,10 @@ func TestFenced(t *testing.T) {
 	old := b.open(t, nil)
 	defer old.Close()
 	put(h, table, 1, "a")
-	write(t, old, h.Slice(0, 1))
+	sinktest.Write(t, old, h.Slice(0, 1))
 	younger := b.open(t, nil)
 	defer younger.Close()
-	if p := committed(t, younger, h.Origin); p != string(sinktest.Resume(1)) {
+	if p := sinktest.Committed(t, younger, h.Origin); p != string(sinktest.Resume(1)) {
 		t.Fatalf("position is %s", p)
 	}
 	put(h, table, 1, "b")
@@ -306,7 +252,7 @@ func TestFenced(t *testing.T) {
 	if got := b.get(topic + ":1"); got != `{"id":1,"name":"a","big":"x"}` {
 		t.Errorf("the fenced task wrote %s", got)
 	}
-	write(t, younger, h.Slice(1, 2))
+	sinktest.Write(t, younger, h.Slice(1, 2))
 }
 
 func TestRejected(t *testing.T) {
@@ -317,7 +263,7 @@ func TestRejected(t *testing.T) {
 			s := b.open(t, nil)
 			defer s.Close()
 			put(h, table, 1, "a")
-			write(t, s, h.Take())
+			sinktest.Write(t, s, h.Take())
 			b.do("LPUSH", b.prefix+topic+":5", "foreign")
 			b.do("LPUSH", b.prefix+topic+":6", "foreign")
 			b.do("LPUSH", b.prefix+topic+":7", "foreign")
@@ -348,12 +294,12 @@ func TestRejected(t *testing.T) {
 				}
 			}
 			// The position moves with the next batch, when the dead letters are durable.
-			if p := committed(t, s, h.Origin); p != string(sinktest.Resume(1)) {
+			if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(1)) {
 				t.Errorf("position after a rejection is %s", p)
 			}
 			put(h, table, 9, "g")
-			write(t, s, h.Take())
-			if p := committed(t, s, h.Origin); p != string(sinktest.Resume(8)) {
+			sinktest.Write(t, s, h.Take())
+			if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(8)) {
 				t.Errorf("position after the next batch is %s", p)
 			}
 		})
@@ -375,12 +321,12 @@ func TestTruncateOfOnePartition(t *testing.T) {
 			// Partition 1 is ahead: it has seen the truncate and a row of the second generation.
 			p1.Truncate(table)
 			put(p1, table, 1, "new")
-			write(t, s, p0.Take())
-			write(t, s, p1.Take())
+			sinktest.Write(t, s, p0.Take())
+			sinktest.Write(t, s, p1.Take())
 			p0.Truncate(table)
 			put(p0, table, 4, "new")
-			write(t, s, p0.Take())
-			write(t, s, p0.Slice(0, 100)) // a replay
+			sinktest.Write(t, s, p0.Take())
+			sinktest.Write(t, s, p0.Slice(0, 100)) // a replay
 			got := b.state()
 			if len(got) != 2 || !strings.Contains(got[topic+":1"], "new") || !strings.Contains(got[topic+":4"], "new") {
 				t.Errorf("%d rows are left: %v, want the two of the second generation", len(got), got)
@@ -399,7 +345,7 @@ func TestWindows(t *testing.T) {
 	put(h, table, 1, "a")
 	put(h, table, 2, "b")
 	h.Delete(table, sinktest.Int(2))
-	write(t, s, h.Slice(0, 3))
+	sinktest.Write(t, s, h.Slice(0, 3))
 	ttl := func(key string) int64 {
 		m := b.do("PTTL", b.prefix+key)
 		n, _ := m.AsInt64()
@@ -415,9 +361,9 @@ func TestWindows(t *testing.T) {
 	}
 	now = now.Add(59 * time.Second) // the next window still knows the versions of this one
 	now = now.Add(2 * time.Second)
-	write(t, s, h.Slice(0, 2))
+	sinktest.Write(t, s, h.Slice(0, 2))
 	h.Update(table, sinktest.Int(1), sinktest.Text("c"), sinktest.Absent())
-	write(t, s, h.Slice(3, 4))
+	sinktest.Write(t, s, h.Slice(3, 4))
 	b.holds(t, h, table)
 }
 
@@ -447,7 +393,7 @@ func TestShortcut(t *testing.T) {
 			short := func(what string, batch *change.Batch, want bool) {
 				t.Helper()
 				s.direct.cmds = nil
-				write(t, s, batch)
+				sinktest.Write(t, s, batch)
 				// The transaction's last command is only there if one was sent.
 				if got := len(s.direct.cmds) > 3; got != want {
 					t.Errorf("%s: the short way is taken: %v, want %v", what, got, want)
@@ -468,7 +414,7 @@ func TestShortcut(t *testing.T) {
 			b.do("SCRIPT", "FLUSH", "SYNC")
 			h.Update(table, sinktest.Int(2), sinktest.Text("g"), sinktest.Null())
 			short("a script that the server has forgotten", h.Slice(6, 8), true)
-			if p := committed(t, s, h.Origin); p != string(sinktest.Resume(8)) {
+			if p := sinktest.Committed(t, s, h.Origin); p != string(sinktest.Resume(8)) {
 				t.Errorf("position is %s", p)
 			}
 		})
@@ -482,7 +428,7 @@ func TestTransactionYields(t *testing.T) {
 	defer s.Close()
 	table, h := items(), sinktest.NewHistory(topic)
 	put(h, table, 1, "a")
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	e := h.Update(table, sinktest.Int(1), sinktest.Text("late"), sinktest.Text("x"))
 	l, err := s.lane(t.Context(), h.Slice(1, 2))
 	if err != nil {
@@ -497,7 +443,7 @@ func TestTransactionYields(t *testing.T) {
 	}
 	younger := b.open(t, nil)
 	defer younger.Close()
-	committed(t, younger, h.Origin)
+	sinktest.Committed(t, younger, h.Origin)
 	if done, err := s.commit(t.Context(), l, next{text: l.entryText}); err != nil || done {
 		t.Fatalf("commit: %v, %v, want that it did nothing", done, err)
 	}

@@ -35,7 +35,7 @@ func TestOwnership(t *testing.T) {
 			defer s.Close()
 			table, h := items(), sinktest.NewHistory(topic)
 			put(h, table, 1, "a")
-			write(t, s, h.Take())
+			sinktest.Write(t, s, h.Take())
 			b.do("LPUSH", b.prefix+topic+":2", "foreign")
 			h.Update(table, sinktest.Int(2), sinktest.Text("whole, and newer than all before"), sinktest.Null())
 			h.Update(table, sinktest.Int(3), sinktest.Text("of a key that is free"), sinktest.Null())
@@ -52,7 +52,7 @@ func TestOwnership(t *testing.T) {
 			b.do("LPUSH", b.prefix+topic+":1", "written over our row")
 			h.Update(table, sinktest.Int(1), sinktest.Text("b"), sinktest.Null())
 			h.Update(table, sinktest.Int(2), sinktest.Text("free now"), sinktest.Null())
-			write(t, s, h.Take())
+			sinktest.Write(t, s, h.Take())
 			b.holds(t, h, table)
 		})
 	}
@@ -67,10 +67,10 @@ func TestEqualKeys(t *testing.T) {
 	h := sinktest.NewHistory(topic)
 	h.Create(table, sinktest.Decimal("1.0"), sinktest.Int(1))
 	h.Create(table, sinktest.Decimal("-0.00"), sinktest.Int(1))
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	h.Update(table, sinktest.Decimal("1.00"), sinktest.Int(2))
 	h.Update(table, sinktest.Decimal("0"), sinktest.Int(2))
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	if keys := b.keys(topic + ":*"); len(keys) != 2 || b.get(topic+":1") != `{"id":1.00,"n":2}` || b.get(topic+":0") != `{"id":0,"n":2}` {
 		t.Errorf("keys are %q", keys)
 	}
@@ -82,7 +82,7 @@ func TestTypeChanged(t *testing.T) {
 	table, h := items(), sinktest.NewHistory(topic)
 	put(h, table, 1, "a")
 	s := b.open(t, nil)
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	s.Close()
 	s = b.open(t, map[string]string{"redis.type": "hash"})
 	defer s.Close()
@@ -107,7 +107,7 @@ func TestTwoTopicsOneKey(t *testing.T) {
 	one, other := sinktest.NewHistory("shop.a.items"), sinktest.NewHistory("shop.b.items")
 	put(one, items(), 1, "one")
 	put(other, items(), 1, "other")
-	write(t, s, one.Take())
+	sinktest.Write(t, s, one.Take())
 	if err := s.Write(t.Context(), other.Take()); fault.Code(err) != "KEY_CONFLICT" {
 		t.Errorf("Write returned %v, want KEY_CONFLICT", err)
 	}
@@ -164,13 +164,13 @@ func TestRights(t *testing.T) {
 	b.do(append([]string{"ACL", "SETUSER", "sink"}, strings.Fields(rights[1])...)...)
 	s = b.open(t, nil)
 	defer s.Close()
-	committed(t, s, h.Origin)
-	write(t, s, h.Take())
+	sinktest.Committed(t, s, h.Origin)
+	sinktest.Write(t, s, h.Take())
 	h.Update(table, sinktest.Int(1), sinktest.Text("merged"), sinktest.Absent())
 	h.Delete(table, sinktest.Int(2))
 	h.Truncate(table)
 	put(h, table, 3, "c")
-	write(t, s, h.Take())
+	sinktest.Write(t, s, h.Take())
 	b.holds(t, h, table)
 }
 
