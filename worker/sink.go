@@ -57,14 +57,13 @@ func (w *Worker) runSink(ctx context.Context, c *connector, t *task, def *defini
 		return err
 	}
 	defer l.reader.Close()
-	generation, err := l.follow(ctx, 0)
-	if err != nil {
+	if err := l.follow(ctx); err != nil {
 		return err
 	}
 	t.set(Running, nil)
 	g, ctx := errgroup.WithContext(ctx)
 	if watcher, ok := w.opt.Log.(topic.Watcher); ok {
-		g.Go(func() error { return l.watch(ctx, watcher, generation) })
+		g.Go(func() error { return l.watch(ctx, watcher) })
 	}
 	empty, full := make(chan *parcel, 2), make(chan *parcel)
 	empty <- new(parcel)
@@ -270,17 +269,17 @@ func (l *sinkLane) bury(ctx context.Context, b *change.Batch, rejected sink.Reje
 }
 
 // follow adds the partitions of matching topics that are not read yet, or were made anew.
-func (l *sinkLane) follow(ctx context.Context, since uint64) (uint64, error) {
+func (l *sinkLane) follow(ctx context.Context) error {
 	list, err := l.w.topics.refresh(ctx)
 	if err != nil {
-		return since, err
+		return err
 	}
 	for _, info := range list {
 		if !l.def.follows(info.Name) || l.epoch(info.Name) == info.Epoch {
 			continue
 		}
 		if l.epoch(info.Name) != 0 { // what was read before must not get the new topic's versions (Invariant 4)
-			return since, fmt.Errorf("topic %s was deleted and made again", info.Name)
+			return fmt.Errorf("topic %s was deleted and made again", info.Name)
 		}
 		l.mu.Lock()
 		l.followed[info.Name] = info.Epoch
@@ -291,27 +290,26 @@ func (l *sinkLane) follow(ctx context.Context, since uint64) (uint64, error) {
 			}
 			from, err := l.start(ctx, info, int32(p))
 			if err != nil {
-				return since, err
+				return err
 			}
 			if err := l.reader.Add(info.Name, int32(p), from); err != nil {
-				return since, misplaced(err)
+				return misplaced(err)
 			}
 		}
 	}
-	return since, nil
+	return nil
 }
 
 // watch follows topics that come later. It ends with ctx.
-func (l *sinkLane) watch(ctx context.Context, watcher topic.Watcher, since uint64) error {
-	for {
-		next, err := watcher.Watch(ctx, since)
-		if err != nil {
+func (l *sinkLane) watch(ctx context.Context, watcher topic.Watcher) error {
+	for since := uint64(0); ; {
+		var err error
+		if since, err = watcher.Watch(ctx, since); err != nil {
 			return err
 		}
-		if _, err := l.follow(ctx, next); err != nil {
+		if err := l.follow(ctx); err != nil {
 			return err
 		}
-		since = next
 	}
 }
 

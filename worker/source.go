@@ -23,7 +23,7 @@ type sourceSettings struct {
 	MaxRetries int    `cfg:"errors.max.retries" default:"-1" min:"-1" doc:"how often a failure is tried again without progress; -1: without end"`
 }
 
-// lane is what one run of a source task works with: opened, then looped, then closed.
+// sourceLane is what one run of a source task works with: opened, then looped, then closed.
 type sourceLane struct {
 	w      *Worker
 	c      *connector
