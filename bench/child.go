@@ -110,7 +110,7 @@ func positionOf(p []byte) uint64 {
 // codec counts events on their way into the log.
 type codec struct {
 	reg *rowcodec.Registry
-	g   *gauge
+	g   *gauge // nil: they are not counted
 }
 
 type encoder struct {
@@ -119,7 +119,11 @@ type encoder struct {
 }
 
 func (c codec) NewEncoder(tombstones bool) worker.Encoder {
-	return encoder{c.reg.NewEncoder(rowcodec.EncoderOptions{Tombstones: tombstones}), c.g}
+	e := c.reg.NewEncoder(rowcodec.EncoderOptions{Tombstones: tombstones})
+	if c.g == nil {
+		return e
+	}
+	return encoder{e, c.g}
 }
 func (c codec) NewDecoder() worker.Decoder { return c.reg.NewDecoder() }
 

@@ -90,7 +90,7 @@ func copyAll(arg string) (err error) {
 	if err != nil {
 		return err
 	}
-	w, err := worker.Open(ctx, worker.Options{Log: log, Codec: codec{reg, &gauge{}}, Sources: []source.Plugin{postgres.Plugin},
+	w, err := worker.Open(ctx, worker.Options{Log: log, Codec: codec{reg, nil}, Sources: []source.Plugin{postgres.Plugin},
 		Providers: config.Providers{Env: os.LookupEnv}, Version: "bench", ID: "bench", Logger: logger, Now: time.Now})
 	if err != nil {
 		return err

@@ -32,6 +32,7 @@ type wirePlan struct {
 	money  int    // digits after the point of an amount of money, -1: it is none
 	key    bool   // belongs to the replica identity
 	result uint32 // the type's number in the description of a query's result, where a domain shows as its base type
+	binary bool   // results have it in the binary format
 }
 
 // newRelation makes the relation of a shape. Its table has no version yet: see registry.
@@ -61,6 +62,7 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 		}
 		typ := d.columnType(s, c.typeOID, c.modifier)
 		r.plan[i].target, r.plan[i].kind = len(t.Columns), typ.Kind
+		r.plan[i].binary = comesBinary(r.plan[i].result, typ.Kind)
 		if typ.Semantic == change.SemanticMoney {
 			r.plan[i].money = d.moneyDigits
 		}
@@ -122,7 +124,8 @@ func (r *relation) row(b *change.Batch, cells []pgoutput.Cell, keyOnly bool) (ch
 	return row, nil
 }
 
-// result decodes a row of a SELECT of the shape's columns, in text format, as row does for a tuple.
+// result decodes a row of a SELECT of the shape's columns, in the formats of appendFormats, as row does for a tuple. It
+// allocates nothing.
 func (r *relation) result(b *change.Batch, values [][]byte) (change.Row, error) {
 	if len(values) != len(r.plan) {
 		return nil, fmt.Errorf("a result of %s has %d columns instead of %d", r.table.Name, len(values), len(r.plan))
@@ -134,6 +137,10 @@ func (r *relation) result(b *change.Batch, values [][]byte) (change.Row, error) 
 		case p.target < 0:
 		case v == nil:
 			row[p.target].Kind = change.Null
+		case p.binary:
+			if err := parseBinary(b, &row[p.target], p.result, p.kind, v); err != nil {
+				return nil, err
+			}
 		default:
 			p.parse(b, &row[p.target], v)
 		}

@@ -236,7 +236,11 @@ func (s *Source) readUnder(ctx context.Context, c *pgx.Conn, st *scanTable, q re
 		fmt.Sprintf(signatureQuery, st.relation.shape.oid)} {
 		batch.ExecParams(sql, nil, nil, nil, nil)
 	}
-	batch.ExecParams(q.sql, q.params, nil, nil, nil)
+	var formats []int16
+	if q.places {
+		formats = append(formats, binaryFormat)
+	}
+	batch.ExecParams(q.sql, q.params, nil, nil, st.relation.appendFormats(formats))
 	batch.ExecParams(st.tail(), nil, nil, nil, nil)
 	batch.ExecParams("COMMIT", nil, nil, nil, nil)
 	results := conn.ExecBatch(ctx, batch)
@@ -389,7 +393,7 @@ func (rr *rowReader) next(b *change.Batch) bool {
 	}
 	values := rr.result.Values()
 	if rr.places {
-		at, err := parsePlace(values[0])
+		at, err := binaryPlace(values[0])
 		if err == nil && !rr.place.before(at) {
 			err = fmt.Errorf("rows of %s do not come in the order of their places: %v after %v", rr.relation.table.Name, at, rr.place)
 		}
@@ -466,7 +470,7 @@ func (s *Source) fetch(ctx context.Context, r *relation, key []byte, b *change.B
 	sql := "SELECT s.v, r.* FROM (SELECT pg_current_snapshot() AS v) s LEFT JOIN LATERAL (SELECT true, " + r.selectList() + " FROM " +
 		r.target + " WHERE " + r.keyEquals() + " LIMIT 1) r ON true"
 	err = s.control.do(ctx, func(conn *pgx.Conn) error {
-		res := conn.PgConn().ExecParams(ctx, sql, params, nil, nil, nil)
+		res := conn.PgConn().ExecParams(ctx, sql, params, nil, nil, r.appendFormats([]int16{textFormat, textFormat}))
 		var failed error
 		if fields := res.FieldDescriptions(); len(fields) > 2 {
 			failed = sameTypes(r, fields[2:])

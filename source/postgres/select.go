@@ -184,7 +184,7 @@ func (s *Source) beginReading(ctx context.Context, r *reading, sql string) error
 	}
 	long, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	r.cancel = cancel
-	r.rows = s.rows(r.st.relation, conn.ExecParams(long, sql, nil, nil, nil, nil), false)
+	r.rows = s.rows(r.st.relation, conn.ExecParams(long, sql, nil, nil, nil, r.st.relation.appendFormats(nil)), false)
 	r.rows.lsn = r.window.high
 	return nil
 }

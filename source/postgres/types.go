@@ -409,6 +409,11 @@ func appendMoment(dst []byte, v change.Value) []byte {
 			days--
 		}
 	}
+	return appendDayAndClock(dst, v.Kind, days, clock)
+}
+
+// appendDayAndClock writes a Date, Timestamp or TimestampTZ of so many days since 1970 and microseconds of that day.
+func appendDayAndClock(dst []byte, kind change.Kind, days, clock int64) []byte {
 	year, month, day := civilFromDays(days)
 	bc := year < 1
 	if bc {
@@ -417,10 +422,10 @@ func appendMoment(dst []byte, v change.Value) []byte {
 	dst = appendPadded(dst, year, 4)
 	dst = appendPadded(append(dst, '-'), month, 2)
 	dst = appendPadded(append(dst, '-'), day, 2)
-	if v.Kind != change.Date {
+	if kind != change.Date {
 		dst = appendClock(append(dst, ' '), clock)
 	}
-	if v.Kind == change.TimestampTZ {
+	if kind == change.TimestampTZ {
 		dst = append(dst, "+00"...)
 	}
 	if bc {
@@ -435,7 +440,7 @@ func appendClock(dst []byte, micros int64) []byte {
 	dst = appendPadded(append(dst, ':'), seconds/60%60, 2)
 	dst = appendPadded(append(dst, ':'), seconds%60, 2)
 	if f := micros % microsPerSecond; f != 0 {
-		dst = appendPadded(append(dst, '.'), f, 6)
+		dst = bytes.TrimRight(appendPadded(append(dst, '.'), f, 6), "0") // as PostgreSQL does
 	}
 	return dst
 }
