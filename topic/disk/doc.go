@@ -10,7 +10,8 @@
 //	                                                                         │
 //	checkpoint, when the journal has 64 MiB:  begin another journal file ────┘
 //	                                          fsync segments, write MANIFEST, remove the old journal
-//	compaction, after a checkpoint:           rewrite sealed segments, write MANIFEST, remove the old ones
+//	compaction, after a checkpoint:           rewrite sealed segments, write MANIFEST, remove the old ones;
+//	                                          not of a partition that is being filled
 //
 // FORMAT.md beside this file draws every byte. One goroutine, the writer, assigns offsets; whatever is queued while it
 // syncs shares the next fsync. Segments are written before the journal and count only up to the size that the last

@@ -262,7 +262,7 @@ func (l *Log) newTopic(m *topicMeta) (*logTopic, error) {
 	t := &logTopic{id: m.ID, name: m.Name, epoch: m.Epoch}
 	t.settings.Store(s)
 	for i := range m.Partitions {
-		t.parts = append(t.parts, newPartition(t, int32(i), l.opt.Dir))
+		t.parts = append(t.parts, newPartition(t, int32(i), l.opt.Dir, l.opt.Now()))
 	}
 	return t, nil
 }

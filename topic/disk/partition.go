@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/tailrace/tailrace/topic"
 	"github.com/tailrace/tailrace/topic/disk/recordbatch"
@@ -37,7 +38,11 @@ type partition struct {
 	inGroup bool         // in the log's touched
 	made    bool         // the directory is there
 
-	warned bool // the compactor's: that a consumer will be left behind
+	// The compactor's own.
+	warned   bool      // that a consumer will be left behind
+	lookedAt time.Time // when filling measured last
+	had      int64     // bytes it had then
+	filled   bool      // what that found
 
 	mu        sync.Mutex // guards the following; never held across I/O
 	segs      []*segment // the last one is being written unless it is sealed
@@ -61,9 +66,9 @@ type stagedRun struct {
 	lo, hi  int // its part of the partition's entries
 }
 
-func newPartition(t *logTopic, num int32, root string) *partition {
+func newPartition(t *logTopic, num int32, root string, now time.Time) *partition {
 	name := dirName(t.name, t.epoch, num)
-	return &partition{topic: t, num: num, dir: path.Join(root, topicsDir, name), owner: ownerOf(name)}
+	return &partition{topic: t, num: num, dir: path.Join(root, topicsDir, name), owner: ownerOf(name), lookedAt: now}
 }
 
 // ownerOf is what the batches of a partition say in place of Kafka's leader epoch, so that a file in the place of another

@@ -175,6 +175,31 @@ func TestPolicies(t *testing.T) {
 		expect(t, l, "segment.ms is over", 10)
 		done(t, l)
 	})
+	bubble("a_topic_that_is_being_filled", func(t *testing.T) {
+		l := policed(t, disk.Options{SegmentBytes: 1 << 20, JournalBytes: 4 << 20}, 0, nil)
+		fill := func(pause time.Duration) (kept int64) {
+			big := topic.Record{Topic: "a", Key: []byte("k"), Value: make([]byte, 1<<19)}
+			for range 64 {
+				if err := l.Append(t.Context(), []topic.Record{big}); err != nil {
+					t.Fatal(err)
+				}
+				<-time.After(pause)
+				synctest.Wait()
+			}
+			return partition(t, l).Records
+		}
+		if n := fill(20 * time.Millisecond); n != 64 {
+			t.Fatalf("%d records while 25 MB/s come in, want all 64", n)
+		}
+		later(2 * time.Minute)
+		if n := partition(t, l).Records; n > 8 {
+			t.Fatalf("%d records after a pause", n)
+		}
+		if n := fill(time.Second); n > 32 {
+			t.Fatalf("%d records while 0.5 MB/s come in", n)
+		}
+		done(t, l)
+	})
 	bubble("min.compaction.lag.ms", func(t *testing.T) {
 		l := policed(t, disk.Options{SegmentBytes: 300}, 30, map[string]string{"min.compaction.lag.ms": "3600000", "segment.ms": "1000"})
 		later(30 * time.Minute)

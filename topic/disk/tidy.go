@@ -16,6 +16,13 @@ const tidyEvery = time.Minute
 
 // tidy is the compactor: it looks around after each checkpoint until the log is closed.
 func (l *Log) tidy() error {
+	l.compactMu.Lock()
+	for _, t := range l.all() {
+		for _, p := range t.parts {
+			p.had = p.info().Bytes // did not come fast
+		}
+	}
+	l.compactMu.Unlock()
 	tick := time.NewTicker(tidyEvery)
 	defer tick.Stop()
 	for {
@@ -181,10 +188,30 @@ func (l *Log) worthIt(p *partition, set *settings, segs []*segment, clean int64)
 			return true
 		}
 	}
-	if dirty > 0 && (float64(dirty) >= set.dirtyRatio*float64(total) || l.space() != topic.SpaceOK) {
+	filling := l.filling(p)
+	if dirty > 0 && (float64(dirty) >= set.dirtyRatio*float64(total) && (!filling || dirty >= maxBehind) || l.space() != topic.SpaceOK) {
 		return true
 	}
 	return l.mayDrop(p, segs, now)
+}
+
+// A partition counts as being filled while it grows by fillRate bytes a second, looked at fillLook apart at least.
+const (
+	fillRate = 16 << 20
+	fillLook = 100 * time.Millisecond
+)
+
+// filling reports whether the partition has grown fast of late: a table is copied into it, or a backlog comes in. Compaction waits
+// for the end of that, unless it is far behind: it would find little, again and again, and take the processor from what fills the
+// partition. l.compactMu is held.
+func (l *Log) filling(p *partition) bool {
+	now := l.opt.Now()
+	if took := now.Sub(p.lookedAt); took >= fillLook {
+		bytes := p.info().Bytes
+		p.filled = float64(bytes-p.had) >= took.Seconds()*fillRate
+		p.lookedAt, p.had = now, bytes
+	}
+	return p.filled
 }
 
 // mayDrop reports whether there are tombstones whose term is over and that all consumers have passed.
