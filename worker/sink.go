@@ -60,6 +60,9 @@ func (w *Worker) runSink(ctx context.Context, c *connector, t *task, def *defini
 	if err := l.follow(ctx); err != nil {
 		return err
 	}
+	if len(l.followed) == 0 {
+		c.log.Info("the log has no topic yet that the connector reads: waiting for one", "task", t.id, "topics", l.set.Topics, "topics.regex", l.set.Regex)
+	}
 	t.set(Running, nil)
 	g, ctx := errgroup.WithContext(ctx)
 	if watcher, ok := w.opt.Log.(topic.Watcher); ok {
@@ -217,7 +220,7 @@ func (l *sinkLane) write(ctx context.Context, b *change.Batch) error {
 		e := &b.Events[rejected[0].Index]
 		return fault.Permanentf("ROW_REJECTED",
 			"mend the row or the target, or set errors.tolerance=all and errors.deadletterqueue.topic.name",
-			"%d rows of %s rejected, the first with key %s, version %d: %w", len(rejected), b.Origin, change.KeyText(e.Key), e.Version, rejected[0].Err)
+			"%d rows of %s rejected, the first with %s: %w", len(rejected), b.Origin, identify(e), rejected[0].Err)
 	}
 	for _, r := range rejected {
 		e := &b.Events[r.Index]
@@ -229,6 +232,14 @@ func (l *sinkLane) write(ctx context.Context, b *change.Batch) error {
 		}
 	}
 	return l.move(ctx, b)
+}
+
+// identify names an event in an error.
+func identify(e *change.Event) string {
+	if e.Key == nil {
+		return fmt.Sprintf("version %d", e.Version)
+	}
+	return fmt.Sprintf("key %s, version %d", change.KeyText(e.Key), e.Version)
 }
 
 // move tells a target that keeps the position that all before b.Resume is settled, where it can't know that by itself: nothing

@@ -25,7 +25,7 @@ type Config struct {
 	Write      time.Duration   `cfg:"write.timeout.ms" default:"300000" min:"100" max:"86400000" doc:"Milliseconds that the target may take for a batch. After them the connection is given up, the server cancels what it is doing, and the batch is written again."`
 	Lock       time.Duration   `cfg:"lock.timeout.ms" default:"30000" min:"0" max:"86400000" doc:"Milliseconds to wait for another session's lock before a batch is rolled back and written again after a pause; 0: as long as write.timeout.ms."`
 	DDL        time.Duration   `cfg:"ddl.timeout.ms" default:"3600000" min:"100" max:"604800000" doc:"Milliseconds that CREATE TABLE and ALTER TABLE may take; widening a column rewrites its table."`
-	Schema     string          `cfg:"schema" default:"public" doc:"Schema of the tables where table.name.format names none. It is made if it is missing."`
+	Schema     string          `cfg:"schema" doc:"Schema of the tables where table.name.format names none. It is made if it is missing. Default: the first schema of currentSchema in connection.url, else public."`
 	Collection string          `cfg:"collection.name.format" doc:"Another name of table.name.format."`
 	Format     string          `cfg:"table.name.format" default:"${table}" doc:"Name of a topic's table: ${table} and ${schema} are the last and the second last part of the topic, ${topic} is all of it with _ for dots. A dot in the format separates schema and table."`
 	Offsets    string          `cfg:"offsets.table" default:"_tailrace_offsets" doc:"Table in schema that holds the positions."`
@@ -74,9 +74,15 @@ func parse(props map[string]string) (*Config, []config.Problem) {
 		c.Evolution = "none"
 	}
 	if c.URL != "" && !config.HasPlaceholder(c.URL) {
-		if _, err := c.connection("check"); err != nil {
+		session, err := c.connection("check")
+		if err != nil {
 			bad("connection.url", "%v", err)
+		} else if c.Schema == "" {
+			c.Schema = firstSchema(session.RuntimeParams["search_path"])
 		}
+	}
+	if c.Schema == "" {
+		c.Schema = "public"
 	}
 	if !config.HasPlaceholder(c.Format) {
 		if err := checkFormat(c.Format); err != nil {
@@ -182,6 +188,21 @@ func (c *Config) connection(connector string) (*pgconn.Config, error) {
 	cfg.DialFunc = (&net.Dialer{Timeout: c.Timeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second,
 		Interval: 5 * time.Second, Count: 4}}).DialContext
 	return cfg, nil
+}
+
+// firstSchema returns the first name of a search_path, which the server would make tables in; "" for none or "$user".
+func firstSchema(path string) string {
+	name, _, _ := strings.Cut(path, ",")
+	name = strings.TrimSpace(name)
+	if quoted, ok := strings.CutPrefix(name, `"`); ok {
+		name = strings.ReplaceAll(strings.TrimSuffix(quoted, `"`), `""`, `"`)
+	} else {
+		name = strings.ToLower(name)
+	}
+	if name == "$user" {
+		return ""
+	}
+	return name
 }
 
 func millis(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -57,6 +57,22 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// TestSchema: currentSchema of a JDBC URL says where tables are made, as the driver would have it.
+func TestSchema(t *testing.T) {
+	for _, c := range []struct{ query, schema, want string }{
+		{"", "", "public"},
+		{"?currentSchema=Copy,public", "", "copy"},
+		{"?currentSchema=%22Copy%22", "", "Copy"},
+		{"?search_path=%22$user%22,public", "", "public"},
+		{"?currentSchema=copy", "own", "own"},
+	} {
+		cfg, problems := parse(map[string]string{"connection.url": "jdbc:postgresql://db/shop" + c.query, "schema": c.schema})
+		if len(problems) > 0 || cfg.Schema != c.want {
+			t.Errorf("%s and schema %q: %q, %v, want %q", c.query, c.schema, cfg.Schema, problems, c.want)
+		}
+	}
+}
+
 func TestTableName(t *testing.T) {
 	table := &change.Table{Name: change.TableName{Schema: "s", Table: "t"}}
 	for _, c := range []struct{ format, topic, want string }{
