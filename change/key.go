@@ -227,7 +227,8 @@ func appendDecimal(dst, text []byte) []byte {
 var errKey = errors.New("malformed key tuple")
 
 // DecodeKey turns a key tuple of table t back into a row of t in b's memory: the key columns as they were, all others
-// Absent. Ints that fit int64 come back as Int, decimals without trailing zeros. A tuple that AppendKey cannot have
+// Absent. Ints that fit int64 come back as Int, decimals with the digits that their column declares, without trailing zeros
+// where it declares none. A tuple that AppendKey cannot have
 // made for t gives an error.
 func DecodeKey(b *Batch, t *Table, key []byte) (Row, error) {
 	row := b.Row(len(t.Columns))
@@ -235,6 +236,9 @@ func DecodeKey(b *Batch, t *Table, key []byte) (Row, error) {
 		v, rest, err := decodeKeyValue(b, key)
 		if err != nil {
 			return nil, fmt.Errorf("key of %s, column %d (%s): %w", t.Name, n+1, t.Columns[i].Name, err)
+		}
+		if typ := &t.Columns[i].Type; v.Kind == Decimal && typ.Kind == Decimal && typ.Precision > 0 {
+			v.Data = scaled(b, v.Data, int(typ.Scale))
 		}
 		row[i], key = v, rest
 	}
@@ -403,6 +407,26 @@ func decodeDecimal(b *Batch, p []byte) (Value, []byte, error) {
 		return Value{}, nil, errKey
 	}
 	return Value{Kind: Decimal, Data: decimalText(b, digits, flip, int(exp))}, p[end+1:], nil
+}
+
+// scaled returns the text of a decimal with as many digits after the point, in b's memory; as it is if it has more, or is not finite.
+func scaled(b *Batch, text []byte, scale int) []byte {
+	point := bytes.IndexByte(text, '.')
+	digits := len(text) - 1 - point
+	if point < 0 {
+		digits = 0
+	}
+	if last := text[len(text)-1]; digits >= scale || last < '0' || last > '9' {
+		return text
+	}
+	out := append(b.Bytes(len(text) + 1 + scale)[:0], text...)
+	if point < 0 {
+		out = append(out, '.')
+	}
+	for range scale - digits {
+		out = append(out, '0')
+	}
+	return out
 }
 
 // decimalText writes 0.DIGITS * 10^exp in b's memory. The digits are complemented, and the number is negative, if flip

@@ -228,6 +228,31 @@ func TestKeyText(t *testing.T) {
 	}
 }
 
+// TestDecodeKeyScale: a decimal comes back with the digits that its column declares, as rows have it.
+func TestDecodeKeyScale(t *testing.T) {
+	for _, c := range []struct {
+		typ        Type
+		text, want string
+	}{
+		{Type{Kind: Decimal, Precision: 10, Scale: 2}, "3012.50", "3012.50"},
+		{Type{Kind: Decimal, Precision: 10, Scale: 2}, "3000.00", "3000.00"},
+		{Type{Kind: Decimal, Precision: 10, Scale: 2}, "-0.10", "-0.10"},
+		{Type{Kind: Decimal, Precision: 10, Scale: 2}, "0.00", "0.00"},
+		{Type{Kind: Decimal, Precision: 10, Scale: 2}, "NaN", "NaN"},
+		{Type{Kind: Decimal, Precision: 10}, "120", "120"},
+		{Type{Kind: Decimal, Precision: 3, Scale: -2}, "1200", "1200"},
+		{Type{Kind: Decimal}, "1.50", "1.5"},
+	} {
+		table := &Table{Columns: []Column{{Name: "d", Type: c.typ}}, Key: []int{0}}
+		key, ok := AppendKey(nil, table, Row{{Kind: Decimal, Data: []byte(c.text)}})
+		var b Batch
+		row, err := DecodeKey(&b, table, key)
+		if !ok || err != nil || string(row[0].Data) != c.want {
+			t.Errorf("%+v %s came back as %s, %v", c.typ, c.text, row[0].Data, err)
+		}
+	}
+}
+
 func FuzzDecodeKey(f *testing.F) {
 	r := rand.New(rand.NewSource(3))
 	for k := Null; k < kindCount; k++ {
