@@ -44,32 +44,37 @@ SELECT c.relreplident::text || (SELECT string_agg(format(' %%s %%s %%s %%s', quo
        || ' ' || quote_ident(n.nspname) || '.' || quote_ident(c.relname)
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = %d`
 
-// Tables implements snapshot.Scanner: the captured tables that the publication sends, by name.
+// Tables implements snapshot.Scanner: the captured tables that the publication sends, by name. The catalog is read under one
+// snapshot: the columns that the publication sends, a table's own and its signature belong together, and what changes later is
+// found by the signature.
 func (s *Source) Tables(ctx context.Context) ([]*change.Table, error) {
 	var tables []*change.Table
 	scans := map[*change.Table]*scanTable{}
+	once := pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}
 	err := s.scans.do(ctx, func(conn *pgx.Conn) error {
-		found, err := discover(ctx, conn, s.settings)
-		if err != nil {
-			return err
-		}
-		sent, _, err := readPublication(ctx, conn, s.settings.Publication)
-		if err != nil {
-			return err
-		}
-		for _, c := range found {
-			p, in := sent[c.oid]
-			if !in {
-				continue
-			}
-			t, err := s.scanTable(ctx, conn, c, p)
+		return pgx.BeginTxFunc(ctx, conn, once, func(tx pgx.Tx) error {
+			found, err := discover(ctx, tx.Conn(), s.settings)
 			if err != nil {
-				return fmt.Errorf("structure of %s: %w", c, err)
+				return err
 			}
-			scans[t.relation.table] = t
-			tables = append(tables, t.relation.table)
-		}
-		return nil
+			sent, _, err := readPublication(ctx, tx.Conn(), s.settings.Publication)
+			if err != nil {
+				return err
+			}
+			for _, c := range found {
+				p, in := sent[c.oid]
+				if !in {
+					continue
+				}
+				t, err := s.scanTable(ctx, tx.Conn(), c, p)
+				if err != nil {
+					return fmt.Errorf("structure of %s: %w", c, err)
+				}
+				scans[t.relation.table] = t
+				tables = append(tables, t.relation.table)
+			}
+			return nil
+		})
 	})
 	if err != nil {
 		return nil, err

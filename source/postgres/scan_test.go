@@ -312,3 +312,47 @@ func TestSessionsIgnoreTimeouts(t *testing.T) {
 		}
 	})
 }
+
+// A column that comes while the catalog is read is in the rows that are copied, or the table counts as changed; it is not left out.
+func TestTablesUnderOneSnapshot(t *testing.T) {
+	d := newDB(t, "CREATE TABLE a (id int PRIMARY KEY); CREATE TABLE z (id int PRIMARY KEY); INSERT INTO z VALUES (1)")
+	s := d.stream(nil).src
+	type found struct {
+		tables []*change.Table
+		err    error
+	}
+	if _, err := s.Tables(t.Context()); err != nil { // the connection is there then
+		t.Fatal(err)
+	}
+	done := make(chan found, 1)
+	d.exec("BEGIN; LOCK TABLE pg_am IN ACCESS EXCLUSIVE MODE") // the structure of a needs it; what the publication sends has been read then
+	go func() {
+		tables, err := s.Tables(t.Context())
+		done <- found{tables, err}
+	}()
+	d.eventually(func() (bool, string) {
+		return d.text("SELECT count(*)::text FROM pg_locks WHERE NOT granted AND relation = 'pg_am'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database())") == "1",
+			"the catalog is not being read"
+	})
+	d.exec("ALTER TABLE z ADD COLUMN v text DEFAULT 'new'; COMMIT")
+	got := <-done
+	for {
+		if got.err != nil || len(got.tables) != 2 {
+			t.Fatalf("%d tables, %v", len(got.tables), got.err)
+		}
+		z := got.tables[1]
+		var b change.Batch
+		_, err := s.Scan(t.Context(), z, nil, 10, &b)
+		if errors.Is(err, snapshot.ErrChanged) {
+			got.tables, got.err = s.Tables(t.Context())
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := z.Column("v"); i < 0 || len(b.Events) != 1 || string(b.Events[0].After[i].Data) != "new" {
+			t.Fatalf("columns %v, rows %+v", z.Columns, b.Events)
+		}
+		return
+	}
+}
