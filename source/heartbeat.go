@@ -20,9 +20,9 @@ type Heartbeat struct {
 	now      func() time.Time
 }
 
-// NewHeartbeat returns one whose events go to the topic PREFIX.NAME. An interval of 0 makes none.
-func NewHeartbeat(interval time.Duration, prefix, name string, now func() time.Time) Heartbeat {
-	return Heartbeat{interval: interval, next: now().Add(interval), topic: TopicName(prefix + "." + name), now: now,
+// NewHeartbeat returns one whose events go to a topic; name is topic.prefix. An interval of 0 makes none.
+func NewHeartbeat(interval time.Duration, topic, name string, now func() time.Time) Heartbeat {
+	return Heartbeat{interval: interval, next: now().Add(interval), topic: topic, now: now,
 		key: fmt.Appendf(nil, `{"serverName":%s}`, quote(name))}
 }
 

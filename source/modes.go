@@ -43,17 +43,6 @@ func NameAdjust(mode string) change.Adjust {
 	return change.AdjustNone
 }
 
-// SkippedOps is skipped.operations: letters of operations, of which none stands for nothing.
-func SkippedOps(list []string) []change.Op {
-	var ops []change.Op
-	for _, op := range list {
-		if op != "none" {
-			ops = append(ops, change.Op(op[0]))
-		}
-	}
-	return ops
-}
-
 // DecimalRender is decimal.handling.mode.
 func DecimalRender(mode string) change.Render {
 	switch mode {

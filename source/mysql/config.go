@@ -163,7 +163,7 @@ func (s *settings) capturesServer(id string) bool {
 
 // topic returns the topic of a table, as Debezium names it.
 func (s *settings) topic(database, table string) string {
-	return source.TopicName(s.Prefix + s.Delimiter + database + s.Delimiter + table)
+	return s.TopicOf(s.Prefix, database, table)
 }
 
 // statements splits database.initial.statements.

@@ -1,10 +1,6 @@
 package mysql
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
@@ -13,57 +9,39 @@ import (
 
 // formSettings are the properties that decide how events look.
 type formSettings struct {
+	source.FormSettings
+
 	DecimalMode  string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How decimal columns are written in events."`
 	TimeMode     string `cfg:"time.precision.mode" default:"adaptive_time_microseconds" oneof:"adaptive_time_microseconds,adaptive,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
 	BinaryMode   string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How binary columns are written in events."`
 	UnsignedMode string `cfg:"bigint.unsigned.handling.mode" default:"long" oneof:"long,precise" doc:"How bigint unsigned columns are written in events. long shows values from 2^63 on as negative numbers; the log and the sinks have the true ones."`
 
 	Placeholder string `cfg:"unavailable.value.placeholder" default:"__debezium_unavailable_value" doc:"Stands in events for a value that the server did not log."`
-	SchemaNames string `cfg:"schema.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of schemas are changed."`
-	FieldNames  string `cfg:"field.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of fields are changed."`
-	Context     bool   `cfg:"extended.headers.enabled" default:"true" doc:"Whether records have __debezium.context headers."`
 
-	Skipped    []string `cfg:"skipped.operations" default:"none" doc:"Operations without events: a list of c, u, d and t, or none. Unlike in Debezium truncates are not skipped unless asked for: whoever keeps the rows has to know."`
-	Unchanged  bool     `cfg:"skip.messages.without.change" default:"false" doc:"Leave out updates that change no captured column."`
-	KeyColumns string   `cfg:"message.key.columns" doc:"Keys of tables: DATABASE.TABLE:COLUMN,COLUMN;... with a regular expression for the table. Default: the primary key, or a unique index without NULL."`
+	Unchanged  bool   `cfg:"skip.messages.without.change" default:"false" doc:"Leave out updates that change no captured column."`
+	KeyColumns string `cfg:"message.key.columns" doc:"Keys of tables: DATABASE.TABLE:COLUMN,COLUMN;... with a regular expression for the table. Default: the primary key, or a unique index without NULL."`
 
-	Delimiter  string `cfg:"topic.delimiter" default:"." doc:"Stands between the parts of a topic's name."`
-	Naming     string `cfg:"topic.naming.strategy" default:"io.debezium.schema.DefaultTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.DATABASE.TABLE. The route transform renames them."`
-	Converters string `cfg:"converters" doc:"Not available: custom converters are Java classes."`
+	Naming string `cfg:"topic.naming.strategy" default:"io.debezium.schema.DefaultTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.DATABASE.TABLE. The route transform renames them."`
 
 	rules *source.Columns
 }
 
 // parseForm checks what can't be said by tags, and reads the rules of columns.
 func (s *formSettings) parseForm(props map[string]string) []config.Problem {
-	var problems []config.Problem
-	report := func(key, format string, args ...any) {
-		problems = append(problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
-	}
-	s.rules, problems = source.ParseColumns(props)
-	if strings.TrimSpace(s.Converters) != "" {
-		report("converters", "custom converters are Java classes and can't run here: remove it, and use a transform")
-	}
-	for _, op := range s.Skipped {
-		if !slices.Contains([]string{"none", "c", "u", "d", "t"}, op) && !config.HasPlaceholder(op) {
-			report("skipped.operations", "%q is not one of none, c, u, d, t", op)
-		}
-	}
-	if literal(s.Delimiter) && s.Delimiter != source.TopicName(s.Delimiter) || s.Delimiter == "" {
-		report("topic.delimiter", "%q has characters that a topic name can't have; use '.', '_' or '-'", s.Delimiter)
-	}
-	return problems
+	rules, problems := source.ParseColumns(props)
+	s.rules = rules
+	return append(problems, s.Problems()...)
 }
 
 // origin says which connector tables are from.
 func (s *settings) origin(f flavor, version string) *change.Origin {
 	return &change.Origin{Connector: f.String(), Name: s.Prefix, Version: version, Placeholder: s.Placeholder,
-		SchemaNames: source.NameAdjust(s.SchemaNames), FieldNames: source.NameAdjust(s.FieldNames), NoContext: !s.Context}
+		SchemaNames: source.NameAdjust(s.SchemaAdjust), FieldNames: source.NameAdjust(s.FieldAdjust), NoContext: !s.Context}
 }
 
 // shaper makes what gives events their last touch.
 func (s *settings) shaper() *source.Shaper {
-	return source.NewShaper(s.rules, source.SkippedOps(s.Skipped), s.Unchanged)
+	return source.NewShaper(s.rules, s.SkippedOps(), s.Unchanged)
 }
 
 // render returns how values of a column are written, by the handling modes.

@@ -98,9 +98,9 @@ func newStream(s *Source, c *conn, p position, set gtidSet, h *history, fresh bo
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, thread: c.GetConnectionID(), relations: map[*binlog.TableMap]*relation{}, details: map[tableRef]*detail{},
 		history: h, set: set, pos: p, file: p.File, at: p.Pos, fresh: fresh, quiet: time.Now(), looked: time.Now(), timer: time.NewTimer(time.Hour),
-		beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix, s.setup.Now), shaper: s.settings.shaper()}
+		beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.TopicOf(s.settings.HeartbeatTopic, s.settings.Prefix), s.settings.Prefix, s.setup.Now), shaper: s.settings.shaper()}
 	if s.settings.Transactions {
-		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
+		st.meta = source.NewMetadata(s.settings.TopicOf(s.settings.Prefix, s.settings.TransactionName))
 	}
 	st.reported = p.coordinate()
 	st.deliver()

@@ -61,11 +61,9 @@ type settings struct {
 	formSettings
 	compatSettings
 
-	MaxBatch     int           `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
-	MaxQueue     int           `cfg:"max.queue.size" default:"8192" min:"1" doc:"Accepted for compatibility: the queue is bounded in bytes."`
-	PollInterval time.Duration `cfg:"poll.interval.ms" default:"500" min:"0" doc:"Accepted for compatibility: events are delivered when they arrive."`
-	Tombstones   bool          `cfg:"tombstones.on.delete" default:"true" doc:"Follow a delete by a tombstone record."`
-	Connect      time.Duration `cfg:"connect.timeout.ms" default:"30000" min:"1" doc:"Milliseconds to wait for a connection."`
+	MaxBatch   int           `cfg:"max.batch.size" default:"8192" min:"1" max:"1000000" doc:"Events in one batch at most."`
+	Tombstones bool          `cfg:"tombstones.on.delete" default:"true" doc:"Follow a delete by a tombstone record."`
+	Connect    time.Duration `cfg:"connect.timeout.ms" default:"30000" min:"1" doc:"Milliseconds to wait for a connection."`
 }
 
 // Bounds of a batch besides max.batch.size.
@@ -208,5 +206,5 @@ func (s *settings) capturesMessage(prefix string) bool {
 
 // topic returns the topic of a table, as Debezium names it.
 func (s *settings) topic(schema, table string) string {
-	return source.TopicName(s.Prefix + s.Delimiter + schema + s.Delimiter + table)
+	return s.TopicOf(s.Prefix, schema, table)
 }

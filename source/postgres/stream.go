@@ -72,10 +72,10 @@ var (
 func newStream(s *Source, conn *pgconn.PgConn, p position, fresh bool, interval time.Duration) *stream {
 	q := source.NewQueue()
 	st := &stream{src: s, queue: q, relations: map[uint32]*relation{}, pos: p, reported: p, fresh: fresh,
-		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.HeartbeatTopic, s.settings.Prefix, s.setup.Now),
+		quietFrom: time.Now(), timer: time.NewTimer(time.Hour), beat: source.NewHeartbeat(s.settings.Heartbeat, s.settings.TopicOf(s.settings.HeartbeatTopic, s.settings.Prefix), s.settings.Prefix, s.setup.Now),
 		spool: newSpool(s.setup.Scratch), shaper: s.settings.shaper()}
 	if s.settings.Transactions {
-		st.meta = source.NewMetadata(source.TopicName(s.settings.Prefix + "." + s.settings.TransactionName))
+		st.meta = source.NewMetadata(s.settings.TopicOf(s.settings.Prefix, s.settings.TransactionName))
 	}
 	st.delivered.Store(p.LSN)
 	st.pump = startPump(conn, q, p.LSN, interval, s.setup.Now)

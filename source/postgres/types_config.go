@@ -1,10 +1,6 @@
 package postgres
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
@@ -12,6 +8,8 @@ import (
 
 // formSettings are the properties that decide how events look.
 type formSettings struct {
+	source.FormSettings
+
 	DecimalMode  string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How numeric columns are written in events."`
 	TimeMode     string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
 	BinaryMode   string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How bytea columns are written in events."`
@@ -20,39 +18,22 @@ type formSettings struct {
 	MoneyDigits  int    `cfg:"money.fraction.digits" default:"2" min:"0" max:"18" doc:"Digits after the point of money in events."`
 	UnknownTypes string `cfg:"include.unknown.datatypes" default:"" oneof:",true,false" doc:"How columns of types without a form of their own are written in events: true: their text as binary, false: not at all, unset: their text."`
 
-	Placeholder  string `cfg:"unavailable.value.placeholder" default:"__debezium_unavailable_value" doc:"Stands in events for a large value that the database did not send because it did not change."`
-	SchemaAdjust string `cfg:"schema.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of schemas are changed."`
-	FieldAdjust  string `cfg:"field.name.adjustment.mode" default:"none" oneof:"none,avro,avro_unicode" doc:"How names of fields are changed."`
-	Context      bool   `cfg:"extended.headers.enabled" default:"true" doc:"Whether records have __debezium.context headers."`
-	Comments     bool   `cfg:"include.schema.comments" default:"false" doc:"Whether comments of columns are among the parameters that column.propagate.source.type adds."`
+	Placeholder string `cfg:"unavailable.value.placeholder" default:"__debezium_unavailable_value" doc:"Stands in events for a large value that the database did not send because it did not change."`
+	Comments    bool   `cfg:"include.schema.comments" default:"false" doc:"Whether comments of columns are among the parameters that column.propagate.source.type adds."`
 
-	Skipped    []string `cfg:"skipped.operations" default:"none" doc:"Operations without events: a list of c, u, d and t, or none. Unlike in Debezium truncates are not skipped unless asked for: whoever keeps the rows has to know."`
-	Unchanged  bool     `cfg:"skip.messages.without.change" default:"false" doc:"Leave out updates that change no captured column. It takes REPLICA IDENTITY FULL to know."`
-	KeyColumns string   `cfg:"message.key.columns" doc:"Keys of tables: SCHEMA.TABLE:COLUMN,COLUMN;... with a regular expression for the table. Default: the primary key or replica identity."`
+	Unchanged  bool   `cfg:"skip.messages.without.change" default:"false" doc:"Leave out updates that change no captured column. It takes REPLICA IDENTITY FULL to know."`
+	KeyColumns string `cfg:"message.key.columns" doc:"Keys of tables: SCHEMA.TABLE:COLUMN,COLUMN;... with a regular expression for the table. Default: the primary key or replica identity."`
 
-	Delimiter  string `cfg:"topic.delimiter" default:"." doc:"Stands between the parts of a topic's name."`
-	Naming     string `cfg:"topic.naming.strategy" default:"io.debezium.schema.SchemaTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.SCHEMA.TABLE. The route transform renames them."`
-	Converters string `cfg:"converters" doc:"Not available: custom converters are Java classes."`
+	Naming string `cfg:"topic.naming.strategy" default:"io.debezium.schema.SchemaTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.SCHEMA.TABLE. The route transform renames them."`
 
 	rules *source.Columns
 }
 
 // parseForm checks what can't be said by tags, and reads the rules of columns.
 func (s *formSettings) parseForm(props map[string]string) []config.Problem {
-	var problems []config.Problem
-	s.rules, problems = source.ParseColumns(props)
-	if strings.TrimSpace(s.Converters) != "" {
-		problems = append(problems, config.Problem{Key: "converters", Message: "custom converters are Java classes and can't run here: remove it, and use a transform"})
-	}
-	for _, op := range s.Skipped {
-		if !slices.Contains([]string{"none", "c", "u", "d", "t"}, op) {
-			problems = append(problems, config.Problem{Key: "skipped.operations", Message: fmt.Sprintf("%q is not one of none, c, u, d, t", op)})
-		}
-	}
-	if s.Delimiter != "" && s.Delimiter != source.TopicName(s.Delimiter) {
-		problems = append(problems, config.Problem{Key: "topic.delimiter", Message: fmt.Sprintf("%q has characters that a topic name can't have", s.Delimiter)})
-	}
-	return problems
+	rules, problems := source.ParseColumns(props)
+	s.rules = rules
+	return append(problems, s.Problems()...)
 }
 
 // origin says which connector tables are from.
@@ -63,5 +44,5 @@ func (s *settings) origin(version string) *change.Origin {
 
 // shaper makes what gives events their last touch.
 func (s *settings) shaper() *source.Shaper {
-	return source.NewShaper(s.rules, source.SkippedOps(s.Skipped), s.Unchanged)
+	return source.NewShaper(s.rules, s.SkippedOps(), s.Unchanged)
 }
