@@ -172,3 +172,25 @@ func TestJavaSerialization(t *testing.T) {
 		}
 	}
 }
+
+// TestShaperLeavesForms: the text of a type that events show in another form is neither cut nor masked. It would be another value.
+func TestShaperLeavesForms(t *testing.T) {
+	name := change.TableName{Schema: "s", Table: "t"}
+	for _, key := range []string{"column.truncate.to.2.chars", "column.mask.with.3.chars", "column.mask.hash.v2.MD5.with.salt.x"} {
+		c, problems := ParseColumns(map[string]string{key: "s.t.*"})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		for semantic, changes := range map[string]bool{change.SemanticInterval: false, change.SemanticBits: false, change.SemanticHStore: false, change.SemanticPoint: false,
+			change.SemanticTimeTZ: false, change.SemanticVector: false, "": true, change.SemanticXML: true, change.SemanticUnknown: true, change.SemanticEnum: true} {
+			col := change.Column{Name: "c", Type: change.Type{Kind: change.Text, Semantic: semantic}, Masked: true}
+			table := &change.Table{Name: name, Columns: []change.Column{col}}
+			var b change.Batch
+			row := change.Row{{Kind: change.Text, Data: []byte("1 year 2 mons")}}
+			NewShaper(c, nil, false).Mask(&b, table, row)
+			if changed := string(row[0].Data) != "1 year 2 mons"; changed != changes {
+				t.Errorf("%s: %q became %q", key, semantic, row[0].Data)
+			}
+		}
+	}
+}

@@ -98,7 +98,7 @@ func (s *Shaper) planOf(t *change.Table) []*masker {
 type masker struct {
 	rule   *columnRule
 	column int
-	text   bool // the column holds text
+	text   bool // the column holds text: only that is masked, and cut as bytes are
 	mask   []byte
 	hash   hash.Hash
 	salt   []byte
@@ -108,11 +108,7 @@ type masker struct {
 }
 
 func newMasker(r *columnRule, column int, c *change.Column) *masker {
-	m := &masker{rule: r, column: column, length: int(c.Type.Length)}
-	switch c.Type.Semantic {
-	case "", change.SemanticEnum, change.SemanticSet:
-		m.text = c.Type.Kind == change.Text
-	}
+	m := &masker{rule: r, column: column, length: int(c.Type.Length), text: isText(&c.Type)}
 	switch r.kind {
 	case maskRule:
 		m.mask = bytes.Repeat([]byte{'*'}, r.length)
@@ -126,9 +122,12 @@ func newMasker(r *columnRule, column int, c *change.Column) *masker {
 func (m *masker) apply(b *change.Batch, r change.Row) {
 	v := &r[m.column]
 	switch {
+	case m.rule.kind == truncateRule && v.Kind == change.Bytes:
+		v.Data = v.Data[:min(len(v.Data), m.rule.length)]
+	case !m.text:
+	case m.rule.kind == truncateRule && v.Kind == change.Text:
+		v.Data = v.Data[:cut(v.Data, m.rule.length)]
 	case m.rule.kind == truncateRule:
-		m.truncate(v)
-	case !m.text && v.Kind != change.Text:
 	case m.rule.kind == maskRule:
 		*v = change.Value{Kind: change.Text, Data: m.mask}
 	case v.Kind == change.Text:
@@ -136,13 +135,14 @@ func (m *masker) apply(b *change.Batch, r change.Row) {
 	}
 }
 
-func (m *masker) truncate(v *change.Value) {
-	switch v.Kind {
-	case change.Text:
-		v.Data = v.Data[:cut(v.Data, m.rule.length)]
-	case change.Bytes:
-		v.Data = v.Data[:min(len(v.Data), m.rule.length)]
+// isText reports whether events show the values of a type as the text that a row has: that of an interval or a bit string, cut or
+// masked, would be another value or none.
+func isText(t *change.Type) bool {
+	switch t.Semantic {
+	case "", change.SemanticEnum, change.SemanticSet, change.SemanticXML, change.SemanticLTree, change.SemanticTSVector, change.SemanticUnknown:
+		return t.Kind == change.Text
 	}
+	return false
 }
 
 // cut returns the length of the longest part of text that has at most n characters of UTF-16.
