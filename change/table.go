@@ -109,6 +109,9 @@ type Column struct {
 
 	// Masked says that rows hold a masked, hashed or shortened value of the column. Keys hold the true one.
 	Masked bool
+	// KeyOnly says that events show the column in their keys alone: the configuration captures it only as part of the key. Rows
+	// have its values all the same.
+	KeyOnly bool
 	// Params are further parameters of the column in schemas, in order: masked, truncateLength, and the
 	// __debezium.source.column ones of column.propagate.source.type and datatype.propagate.source.type.
 	Params []Param

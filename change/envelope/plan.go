@@ -2,7 +2,9 @@ package envelope
 
 import (
 	"bytes"
+	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/jsontext"
@@ -125,12 +127,12 @@ func (p *plan) stem(o *change.Origin) string {
 
 // newColumn makes a column for keys or values.
 func (enc *Encoder) newColumn(c *change.Column, o *change.Origin, s Side, placeholder string) column {
-	f := typeField(&c.Type)
 	pg := o.Connector == connectorPostgres
+	f := typeField(&c.Type, pg)
 	col := column{t: &c.Type, form: formOf(&c.Type), pg: pg, strict: s.Schemas, isString: f.typ == "string",
-		omit: c.Type.Render == change.RenderOmit, name: jsontext.AppendKey(nil, adjustField(c.Name, o.FieldNames))}
+		omit: c.Type.Render == change.RenderOmit || c.KeyOnly, name: jsontext.AppendKey(nil, adjustField(c.Name, o.FieldNames))}
 	if c.Type.Elem != nil {
-		e := typeField(c.Type.Elem)
+		e := typeField(c.Type.Elem, pg)
 		col.elem = &column{t: c.Type.Elem, form: formOf(c.Type.Elem), pg: pg, strict: s.Schemas, isString: e.typ == "string", null: []byte("null")}
 		if s.Schemas && !col.elem.isString {
 			col.elem.unfit = []byte("null")
@@ -146,10 +148,10 @@ func (enc *Encoder) newColumn(c *change.Column, o *change.Origin, s Side, placeh
 	}
 	if s.Schemas && !c.Nullable { // the schema allows no null
 		if col.missing = col.fallback; col.missing == nil {
-			col.missing = zero(&f)
+			col.missing = zero(&c.Type, &f)
 		}
 		if col.unfit != nil {
-			col.unfit = zero(&f)
+			col.unfit = zero(&c.Type, &f)
 		}
 	}
 	col.absent = appendAbsent(nil, &col, &f, placeholder)
@@ -177,7 +179,7 @@ func (enc *Encoder) appendDefault(c *change.Column, col *column) []byte {
 
 // columnField returns the schema of a column.
 func columnField(c *change.Column, o *change.Origin, fallback []byte) field {
-	f := typeField(&c.Type)
+	f := typeField(&c.Type, o.Connector == connectorPostgres)
 	f.optional, f.field, f.fallback = c.Nullable, adjustField(c.Name, o.FieldNames), fallback
 	return f
 }
@@ -206,19 +208,22 @@ func (p *plan) rowField(o *change.Origin) field {
 
 const epoch = `"1970-01-01T00:00:00Z"`
 
-// zero returns the value that stands for none where a schema allows no null.
-func zero(f *field) []byte {
+// What stands for none in types whose values are structs or texts of a form: a point at the origin, an empty collection of
+// geometries, no time at all.
+const (
+	zeroPoint    = `{"x":0.0,"y":0.0,"wkb":"AQEAAAAAAAAAAAAAAAAAAAAAAAAA","srid":null}`
+	zeroGeometry = `{"wkb":"AQcAAAAAAAAA","srid":null}`
+	zeroDecimal  = `{"scale":0,"value":"AA=="}`
+	zeroInterval = `"P0Y0M0DT0H0M0S"`
+)
+
+// zero returns the value that stands for none where a schema allows no null, as Debezium has it.
+func zero(t *change.Type, f *field) []byte {
 	switch f.typ {
 	case "boolean":
 		return []byte("false")
 	case "string":
-		switch f.name {
-		case "io.debezium.time.ZonedTimestamp":
-			return []byte(epoch)
-		case "io.debezium.time.ZonedTime":
-			return []byte(`"00:00:00Z"`)
-		}
-		return []byte(`""`)
+		return zeroText(t, f)
 	case "bytes":
 		if f.name == "org.apache.kafka.connect.data.Decimal" {
 			return []byte(`"AA=="`)
@@ -229,19 +234,40 @@ func zero(f *field) []byte {
 	case "map":
 		return []byte("{}")
 	case "struct":
-		dst := []byte{'{'}
-		for i := range f.fields {
-			if i > 0 {
-				dst = append(dst, ',')
-			}
-			dst = jsontext.AppendKey(dst, f.fields[i].field)
-			dst = append(dst, zero(&f.fields[i])...)
+		switch f.name {
+		case "io.debezium.data.VariableScaleDecimal":
+			return []byte(zeroDecimal)
+		case "io.debezium.data.geometry.Point":
+			return []byte(zeroPoint)
+		case "io.debezium.data.SparseDoubleVector":
+			return []byte(`{"dimensions":0,"vector":[]}`)
 		}
-		return append(dst, '}')
+		return []byte(zeroGeometry)
 	case "double", "float":
 		return []byte("0.0")
 	}
 	return []byte("0")
+}
+
+func zeroText(t *change.Type, f *field) []byte {
+	switch f.name {
+	case "io.debezium.time.ZonedTimestamp":
+		return []byte(epoch)
+	case "io.debezium.time.ZonedTime":
+		return []byte(`"00:00:00Z"`)
+	case "io.debezium.time.Interval":
+		return []byte(zeroInterval)
+	case "io.debezium.data.Json":
+		if t.Semantic == change.SemanticHStore {
+			return []byte(`"{}"`)
+		}
+	}
+	if t.Kind == change.Decimal && t.Scale > 0 && (t.Precision > 0 || t.Semantic == change.SemanticMoney) {
+		return fmt.Appendf(nil, `"0.%s"`, strings.Repeat("0", int(t.Scale)))
+	} else if t.Kind == change.Decimal {
+		return []byte(`"0"`)
+	}
+	return []byte(`""`)
 }
 
 // appendAbsent appends what stands for a value that was not sent: the placeholder in the shape of the column's type. It
@@ -250,7 +276,10 @@ func appendAbsent(dst []byte, c *column, f *field, placeholder string) []byte {
 	t := c.t
 	switch t.Kind {
 	case change.Bytes:
-		return append(appendBytes(append(dst, '"'), t, []byte(placeholder)), '"')
+		if c.isString { // as it is, and not in the form of the other values
+			return jsontext.AppendText(dst, placeholder)
+		}
+		return append(jsontext.AppendBase64(append(dst, '"'), []byte(placeholder)), '"')
 	case change.Array:
 		if f.items != nil && t.Elem != nil {
 			return appendAbsentArray(dst, c.elem, f.items, placeholder)
@@ -260,9 +289,13 @@ func appendAbsent(dst []byte, c *column, f *field, placeholder string) []byte {
 			dst = jsontext.AppendKey(append(dst, '{'), placeholder)
 			return append(jsontext.AppendText(dst, placeholder), '}')
 		}
+		if t.Semantic == change.SemanticHStore {
+			object := append(jsontext.AppendKey([]byte{'{'}, placeholder), jsontext.AppendText(nil, placeholder)...)
+			return jsontext.AppendText(dst, string(append(object, '}')))
+		}
 	}
-	if c.form == formTextBytes {
-		return append(appendBytes(append(dst, '"'), t, []byte(placeholder)), '"')
+	if c.form == formTextBytes && !c.isString {
+		return append(jsontext.AppendBase64(append(dst, '"'), []byte(placeholder)), '"')
 	}
 	if c.strict && !c.isString {
 		return nil
@@ -273,7 +306,11 @@ func appendAbsent(dst []byte, c *column, f *field, placeholder string) []byte {
 func appendAbsentArray(dst []byte, elem *column, items *field, placeholder string) []byte {
 	dst = append(dst, '[')
 	switch elem.t.Kind {
-	case change.Int, change.Uint:
+	case change.Int, change.Uint, change.Date:
+		if elem.isString {
+			dst = jsontext.AppendText(dst, placeholder)
+			break
+		}
 		for i := range len(placeholder) {
 			if i > 0 {
 				dst = append(dst, ',')

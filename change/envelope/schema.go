@@ -77,8 +77,8 @@ func (f *field) append(dst []byte) []byte {
 func named(typ, name string) field { return field{typ: typ, name: name, version: 1} }
 
 // typeField returns the schema of values of type t, without what belongs to a column: its name, whether it is optional,
-// its default.
-func typeField(t *change.Type) field {
+// its default. pg says that it is PostgreSQL's.
+func typeField(t *change.Type, pg bool) field {
 	switch t.Kind {
 	case change.Bool:
 		return field{typ: "boolean"}
@@ -112,9 +112,9 @@ func typeField(t *change.Type) field {
 	case change.TimestampTZ:
 		return named("string", "io.debezium.time.ZonedTimestamp")
 	case change.Array:
-		return arrayField(t)
+		return arrayField(t, pg)
 	}
-	return textField(t)
+	return textField(t, pg)
 }
 
 // intType returns the smallest Connect type that holds integers of so many bits, one more if they are unsigned.
@@ -198,13 +198,13 @@ func timeName(k change.Kind) string {
 	return "Timestamp"
 }
 
-func arrayField(t *change.Type) field {
+func arrayField(t *change.Type, pg bool) field {
 	if binaryText(t) {
 		return field{typ: bytesType(t)}
 	}
 	items := field{typ: "string"}
 	if t.Elem != nil {
-		items = typeField(t.Elem)
+		items = typeField(t.Elem, pg)
 		// The names of an enum's labels are not optional in arrays: a quirk of Debezium's that readers have come to know.
 		items.optional = t.Elem.Semantic != change.SemanticEnum
 	} else {
@@ -214,15 +214,15 @@ func arrayField(t *change.Type) field {
 }
 
 // textField returns the schema of a type whose values are Text.
-func textField(t *change.Type) field {
+func textField(t *change.Type, pg bool) field {
 	switch t.Semantic {
 	case change.SemanticEnum:
 		f := named("string", "io.debezium.data.Enum")
-		f.params = []change.Param{{Name: "allowed", Value: allowed(t.Labels)}}
+		f.params = []change.Param{{Name: "allowed", Value: allowed(t.Labels, pg)}}
 		return f
 	case change.SemanticSet:
 		f := named("string", "io.debezium.data.EnumSet")
-		f.params = []change.Param{{Name: "allowed", Value: allowed(t.Labels)}}
+		f.params = []change.Param{{Name: "allowed", Value: allowed(t.Labels, pg)}}
 		return f
 	case change.SemanticBits:
 		if t.Length == 1 {
@@ -303,8 +303,11 @@ func vectorField(name, elem string) field {
 	return f
 }
 
-// allowed joins labels; commas in them get a backslash.
-func allowed(labels []string) string {
+// allowed joins labels; commas in them get a backslash, but for those of PostgreSQL.
+func allowed(labels []string, pg bool) string {
+	if pg {
+		return strings.Join(labels, ",")
+	}
 	quoted := make([]string, len(labels))
 	for i, l := range labels {
 		quoted[i] = strings.ReplaceAll(l, ",", `\,`)

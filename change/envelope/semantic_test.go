@@ -129,7 +129,7 @@ func TestBinlogForms(t *testing.T) {
 		{change.Type{Kind: change.Text, Semantic: change.SemanticSet, Labels: []string{"a", "b,c"}}, `string io.debezium.data.EnumSet allowed=a,b\,c`},
 		{semantic(change.SemanticFloatVector, 0), "array io.debezium.data.FloatVector"},
 	} {
-		f := typeField(&c.typ)
+		f := typeField(&c.typ, false)
 		got := strings.TrimSpace(f.typ + " " + f.name)
 		for _, p := range f.params {
 			got += " " + p.Name + "=" + p.Value
@@ -181,13 +181,32 @@ func TestNulls(t *testing.T) {
 			t.Errorf("%+v %v: %s %s %s", tt.side, tt.nullable, col.null, col.missing, col.absent)
 		}
 	}
-	for typ, want := range map[string]string{"string": `""`, "boolean": "false", "int64": "0", "double": "0.0", "bytes": `""`, "array": "[]", "map": "{}"} {
-		if got := string(zero(&field{typ: typ})); got != want {
-			t.Errorf("%s: %s", typ, got)
+	for want, typ := range map[string]change.Type{
+		`"AA=="`: {Kind: change.Decimal, Precision: 5, Scale: 2}, `{"scale":0,"value":"AA=="}`: {Kind: change.Decimal},
+		`"0.00"`: {Kind: change.Decimal, Precision: 5, Scale: 2, Render: change.RenderString}, `"0"`: {Kind: change.Decimal, Render: change.RenderString},
+		"0.0": {Kind: change.Float64}, "0": {Kind: change.Int}, "false": {Kind: change.Bool}, "[]": {Kind: change.Array}, "{}": hstoreMap(),
+		`"{}"`: semantic(change.SemanticHStore, 0), zeroPoint: semantic(change.SemanticPoint, 0), zeroGeometry: semantic(change.SemanticGeography, 0),
+		zeroInterval: {Kind: change.Text, Semantic: change.SemanticInterval, Render: change.RenderString}, epoch: {Kind: change.TimestampTZ},
+		`"00:00:00Z"`: semantic(change.SemanticTimeTZ, 0), `{"dimensions":0,"vector":[]}`: semantic(change.SemanticSparseVector, 0), `""`: {Kind: change.Text},
+	} {
+		f := typeField(&typ, true)
+		if got := string(zero(&typ, &f)); got != want {
+			t.Errorf("%+v: %s, want %s", typ, got, want)
 		}
 	}
-	if got := string(zero(&field{typ: "struct", fields: []field{{typ: "int32", field: "scale"}, {typ: "bytes", field: "value"}}})); got != `{"scale":0,"value":""}` {
-		t.Error(got)
+}
+
+func hstoreMap() change.Type {
+	return change.Type{Kind: change.Text, Semantic: change.SemanticHStore, Render: change.RenderMap}
+}
+
+// TestLabels: Debezium's schemas have the labels of PostgreSQL's enums as they are.
+func TestLabels(t *testing.T) {
+	labels := []string{"a", "b,c"}
+	for pg, want := range map[bool]string{true: "a,b,c", false: `a,b\,c`} {
+		if got := allowed(labels, pg); got != want {
+			t.Errorf("%v: %s", pg, got)
+		}
 	}
 }
 
@@ -250,5 +269,28 @@ func TestReplica(t *testing.T) {
 	e.Table.Origin = &change.Origin{Connector: "postgresql", NoContext: true}
 	if h := New(Options{RunID: "x"}).AppendHeaders(nil, e); string(h) != "[]" {
 		t.Errorf("%s", h)
+	}
+}
+
+// TestAbsentForms: what stands for a value that was not sent has the shape of the column's type, as Debezium gives it.
+func TestAbsentForms(t *testing.T) {
+	bytea := change.Type{Kind: change.Bytes}
+	hex := change.Type{Kind: change.Bytes, Render: change.RenderHex}
+	date := change.Type{Kind: change.Date}
+	iso := change.Type{Kind: change.Date, Render: change.RenderISO}
+	for _, tt := range []struct {
+		typ  change.Type
+		want string
+	}{
+		{bytea, `"Z29uZQ=="`}, {hex, `"gone"`}, {semantic(change.SemanticHStore, 0), `"{\"gone\":\"gone\"}"`}, {hstoreMap(), `{"gone":"gone"}`},
+		{change.Type{Kind: change.Array, Elem: &bytea}, `["Z29uZQ=="]`}, {change.Type{Kind: change.Array, Elem: &hex}, `["gone"]`},
+		{change.Type{Kind: change.Array, Elem: &date}, `[103,111,110,101]`}, {change.Type{Kind: change.Array, Elem: &iso}, `["gone"]`},
+		{change.Type{Kind: change.Decimal}, "null"}, {change.Type{Kind: change.Decimal, Render: change.RenderString}, `"gone"`},
+	} {
+		c := change.Column{Name: "c", Type: tt.typ, Nullable: true}
+		col := New(Options{}).newColumn(&c, &change.Origin{Connector: connectorPostgres}, Side{Schemas: true}, "gone")
+		if string(col.absent) != tt.want {
+			t.Errorf("%+v: %s, want %s", tt.typ, col.absent, tt.want)
+		}
 	}
 }

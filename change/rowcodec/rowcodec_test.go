@@ -38,7 +38,7 @@ func everyKind() *change.Table {
 		c := &t.Columns[t.Column(name)]
 		c.HasDefault, c.Default = true, v
 	}
-	t.Columns[t.Column("text")].Masked = true
+	t.Columns[t.Column("text")].Masked, t.Columns[t.Column("text")].KeyOnly = true, true
 	t.Columns[t.Column("text")].Params = []change.Param{{Name: "masked", Value: "true"}, {Name: "truncateLength", Value: ""}}
 	t.Key = []int{t.Column("text"), t.Column("int")}
 	return t

@@ -11,7 +11,7 @@ import (
 //
 //	02 | database schema table | connector name version | placeholder, schema names, field names, flags (1: no context)
 //	   | v table version | flags (1: Before images are whole 2: chosen key) | topic
-//	   | v number of columns, each: name, flags (1: nullable 2: masked 4: default), type, [default: kind, v number, data],
+//	   | v number of columns, each: name, flags (1: nullable 2: masked 4: default 8: key only), type, [default: kind, v number, data],
 //	     v number of parameters, each: name, value
 //	   | v number of key columns, each: v index
 //	type: kind, flags (1: has an element type) | name | bits | z length | z precision | z scale | render | semantic
@@ -33,6 +33,7 @@ const (
 	columnNullable = 1 << 0
 	columnMasked   = 1 << 1
 	columnDefault  = 1 << 2
+	columnKeyOnly  = 1 << 3
 )
 
 // maxElemDepth bounds array types of array types.
@@ -85,6 +86,9 @@ func appendColumn(dst []byte, c *change.Column) []byte {
 	}
 	if c.HasDefault {
 		flags |= columnDefault
+	}
+	if c.KeyOnly {
+		flags |= columnKeyOnly
 	}
 	dst = append(appendText(dst, c.Name), flags)
 	dst = appendType(dst, &c.Type)
@@ -226,7 +230,7 @@ func (s *scanner) column(old bool) change.Column {
 	if old {
 		return c
 	}
-	c.Masked, c.HasDefault = flags&columnMasked != 0, flags&columnDefault != 0
+	c.Masked, c.HasDefault, c.KeyOnly = flags&columnMasked != 0, flags&columnDefault != 0, flags&columnKeyOnly != 0
 	if c.HasDefault {
 		c.Default = change.Value{Kind: change.Kind(s.byte()), Num: s.uvarint()}
 		if data := s.text(); hasData(c.Default.Kind) {

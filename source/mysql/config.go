@@ -35,8 +35,8 @@ type settings struct {
 	DatabaseExclude config.Patterns `cfg:"database.exclude.list" doc:"Databases not to capture."`
 	TableInclude    config.Patterns `cfg:"table.include.list" doc:"Tables to capture: anchored regular expressions on database.table."`
 	TableExclude    config.Patterns `cfg:"table.exclude.list" doc:"Tables not to capture."`
-	ColumnInclude   config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on database.table.column. Key columns always are."`
-	ColumnExclude   config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. Key columns always are."`
+	ColumnInclude   config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on database.table.column. A key column stays in the key."`
+	ColumnExclude   config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. A key column stays in the key."`
 	IgnoreBuiltin   bool            `cfg:"table.ignore.builtin" default:"true" doc:"Must be true: the system's own tables are never captured."`
 
 	GTIDIncludes  config.Patterns `cfg:"gtid.source.includes" doc:"UUIDs (MariaDB: server ids) of the servers whose transactions are captured, where replication brings those of several."`
@@ -147,7 +147,7 @@ func (s *settings) capturesDatabase(database string) bool {
 	return (s.DatabaseInclude.Empty() || s.DatabaseInclude.Match(database)) && !s.DatabaseExclude.Match(database)
 }
 
-// capturesColumn reports whether a column is to be captured by the column lists; key columns always are.
+// capturesColumn reports whether a column is to be captured by the column lists; key columns are without it, for keys alone.
 func (s *settings) capturesColumn(database, table, column string) bool {
 	if s.ColumnInclude.Empty() && s.ColumnExclude.Empty() {
 		return true

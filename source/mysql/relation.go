@@ -48,12 +48,13 @@ func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []s
 		if d != nil && d.hidden && (column.Name == hiddenStart || column.Name == hiddenEnd) {
 			continue
 		}
-		if !slices.Contains(key, column.Name) && !c.capturesColumn(name.Database, name.Table, column.Name) {
+		captured := c.capturesColumn(name.Database, name.Table, column.Name)
+		if !captured && !slices.Contains(key, column.Name) {
 			continue
 		}
 		typ := column.Type()
 		typ.Render = c.render(column, &typ)
-		made := change.Column{Name: column.Name, Type: typ, Nullable: column.Nullable}
+		made := change.Column{Name: column.Name, Type: typ, Nullable: column.Nullable, KeyOnly: !captured}
 		if d != nil {
 			d.constant(column, &made)
 		}

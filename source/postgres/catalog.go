@@ -127,7 +127,7 @@ type typeInfo struct {
 	name   string
 	native string // pg_type.typname
 	class  byte   // pg_type.typtype: b base, e enum, d domain, c composite, r range, m multirange
-	elem   uint32 // element type of a true array, else 0
+	elem   uint32 // element type of a true array whose text has commas between its elements, else 0
 	base   uint32 // base type of a domain
 	mod    int32  // type modifier of a domain
 	labels []string
@@ -196,7 +196,7 @@ func describe(ctx context.Context, conn *pgx.Conn, sh *shape) (*detail, error) {
 
 const typesQuery = `
 SELECT t.oid, t.typname::text, CASE WHEN n.nspname = 'pg_catalog' THEN format_type(t.oid, NULL) ELSE t.typname::text END, t.typtype::text,
-       CASE WHEN EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid) THEN t.typelem ELSE 0 END,
+       CASE WHEN EXISTS (SELECT FROM pg_type e WHERE e.oid = t.typelem AND e.typarray = t.oid AND e.typdelim = ',') THEN t.typelem ELSE 0 END,
        t.typbasetype, t.typtypmod,
        ARRAY(SELECT enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
        COALESCE((SELECT s.nspname::text FROM pg_opclass k JOIN pg_am m ON m.oid = k.opcmethod AND m.amname = 'btree'

@@ -36,8 +36,8 @@ type settings struct {
 	TableExclude   config.Patterns `cfg:"table.exclude.list" doc:"Tables not to capture."`
 	SchemaInclude  config.Patterns `cfg:"schema.include.list" doc:"Schemas to capture: anchored regular expressions."`
 	SchemaExclude  config.Patterns `cfg:"schema.exclude.list" doc:"Schemas not to capture."`
-	ColumnInclude  config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on schema.table.column. Key columns always are."`
-	ColumnExclude  config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. Key columns always are."`
+	ColumnInclude  config.Patterns `cfg:"column.include.list" doc:"Columns to capture: anchored regular expressions on schema.table.column. A key column stays in the key."`
+	ColumnExclude  config.Patterns `cfg:"column.exclude.list" doc:"Columns not to capture. A key column stays in the key."`
 	SignalTable    string          `cfg:"signal.data.collection" doc:"A table (schema.table) with the columns id, type and data, which is captured whatever the lists say: a row that is inserted there is a signal."`
 	PartitionRoot  bool            `cfg:"publish.via.partition.root" default:"false" doc:"Capture changes of partitions under the name of the partitioned table."`
 	PluginName     string          `cfg:"plugin.name" default:"pgoutput" doc:"Logical decoding plugin. Always pgoutput; other names are accepted and replaced."`
@@ -190,7 +190,7 @@ func (s *settings) captures(schema, table string) bool {
 	return (s.TableInclude.Empty() || s.TableInclude.Match(name)) && !s.TableExclude.Match(name)
 }
 
-// capturesColumn reports whether a column is to be captured by the column lists; key columns always are.
+// capturesColumn reports whether a column is to be captured by the column lists; key columns are without it, for keys alone.
 func (s *settings) capturesColumn(schema, table, column string) bool {
 	if s.ColumnInclude.Empty() && s.ColumnExclude.Empty() {
 		return true

@@ -57,7 +57,8 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 	r.plan = make([]wirePlan, len(sh.columns))
 	for i, c := range sh.columns {
 		r.plan[i] = wirePlan{target: -1, key: c.key, result: d.baseType(c.typeOID), money: -1}
-		if !slices.Contains(key, c.name) && !s.capturesColumn(sh.schema, sh.name, c.name) {
+		inKey, captured := slices.Contains(key, c.name), s.capturesColumn(sh.schema, sh.name, c.name)
+		if !inKey && !captured {
 			continue
 		}
 		typ := d.columnType(s, c.typeOID, c.modifier)
@@ -66,7 +67,9 @@ func newRelation(s *settings, origin *change.Origin, sh *shape, d *detail) *rela
 		if typ.Semantic == change.SemanticMoney {
 			r.plan[i].money = d.moneyDigits
 		}
-		t.Columns = append(t.Columns, s.column(t.Name, c, typ, d, !r.chosen && slices.Contains(key, c.name)))
+		col := s.column(t.Name, c, typ, d, !r.chosen && inKey)
+		col.KeyOnly = !captured
+		t.Columns = append(t.Columns, col)
 	}
 	for _, name := range key {
 		i := slices.IndexFunc(sh.columns, func(c wireColumn) bool { return c.name == name })

@@ -21,7 +21,8 @@ const (
 	oidTSVector = 3614
 )
 
-// columnType makes the type of a column. A type that the catalog no longer knows is text.
+// columnType makes the type of a column. A type that the catalog no longer knows is text, and so is an array of boxes or of another
+// type that has not commas between its elements.
 func (d *detail) columnType(s *settings, oid uint32, modifier int32) change.Type {
 	info, ok := d.types[oid]
 	if !ok {
@@ -37,7 +38,7 @@ func (d *detail) columnType(s *settings, oid uint32, modifier int32) change.Type
 			elem = change.Type{Kind: change.Text, Name: elem.Name, Semantic: change.SemanticUnknown}
 		}
 		t.Kind, t.Elem = change.Array, &elem
-		if unknownArray(info.elem, &elem) {
+		if unknownArray(info.elem, &elem) || d.types[info.elem].class == 'd' {
 			t.Semantic, t.Render = change.SemanticUnknown, s.unknownRender()
 		}
 		return t
