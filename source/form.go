@@ -17,7 +17,6 @@ type FormSettings struct {
 	Context      bool     `cfg:"extended.headers.enabled" default:"true" doc:"Whether records have __debezium.context headers."`
 	Skipped      []string `cfg:"skipped.operations" default:"none" doc:"Operations without events: a list of c, u, d and t, or none. Unlike in Debezium truncates are not skipped unless asked for: whoever keeps the rows has to know."`
 	Delimiter    string   `cfg:"topic.delimiter" default:"." doc:"Stands between the parts of a topic's name."`
-	Converters   string   `cfg:"converters" doc:"Not available: custom converters are Java classes."`
 }
 
 // Problems returns what tags can't say is wrong. Values with placeholders are judged once those are replaced.
@@ -25,9 +24,6 @@ func (s *FormSettings) Problems() []config.Problem {
 	var problems []config.Problem
 	report := func(key, format string, args ...any) {
 		problems = append(problems, config.Problem{Key: key, Message: fmt.Sprintf(format, args...)})
-	}
-	if strings.TrimSpace(s.Converters) != "" {
-		report("converters", "custom converters are Java classes and can't run here: remove it, and use a transform")
 	}
 	for _, op := range s.Skipped {
 		if !slices.Contains([]string{"none", "c", "u", "d", "t"}, op) && !config.HasPlaceholder(op) {

@@ -19,7 +19,6 @@ func TestSharedSettings(t *testing.T) {
 		{"topic.delimiter", "/", "topic.delimiter"},
 		{"topic.delimiter", "${env:D}", ""},
 		{"topic.delimiter", "-", ""},
-		{"converters", "isbn", "converters"},
 		{"event.processing.failure.handling.mode", "skip", "event.processing.failure.handling.mode"},
 		{"event.processing.failure.handling.mode", "fail", ""},
 		{"custom.sanitize.pattern", "[a-z]", "custom.sanitize.pattern"},

@@ -88,6 +88,8 @@ type Plugin struct {
 	Classes []string // Kafka Connect's and Debezium's class names that it answers to
 	Doc     string   // one sentence
 	Keys    []config.Key
+	// Families are its properties that come in any number, beside those of columns and snapshots, see [config.Unknown].
+	Families []string
 	// Check validates a configuration without touching the network and returns every mistake it finds. Values may
 	// still contain unresolved placeholders (config.HasPlaceholder); those are not judged.
 	Check func(props map[string]string) []config.Problem

@@ -160,7 +160,7 @@ func (w *Worker) Validate(ctx context.Context, class string, props map[string]st
 		return Validation{}, fmt.Errorf("plugin %s: %w", class, ErrNotFound)
 	}
 	problems := w.preflight(ctx, props["name"], props)
-	return Validation{keys, families(), slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Note })}, nil
+	return Validation{keys, w.families(class), slices.DeleteFunc(problems, func(p config.Problem) bool { return p.Note })}, nil
 }
 
 // preflightTimeout bounds the questions to a server about a configuration.
@@ -241,13 +241,19 @@ func (w *Worker) Put(ctx context.Context, name string, cfg map[string]string) (I
 // warnUnknown logs the properties of a configuration that nobody knows: like Kafka Connect we take them, but not silently.
 func (w *Worker) warnUnknown(name string, cfg map[string]string) {
 	keys, _ := w.Keys(cfg["connector.class"])
-	for _, p := range config.Unknown(cfg, keys, families()...) {
+	for _, p := range config.Unknown(cfg, keys, w.families(cfg["connector.class"])...) {
 		w.opt.Logger.Warn(p.Message, "connector", name, "property", p.Key)
 	}
 }
 
-// families are the properties of connectors that come in any number, see [config.Unknown].
-func families() []string { return append(source.ColumnFamilies(), snapshot.OverrideFamily) }
+// families are the properties of connectors of a class that come in any number, see [config.Unknown].
+func (w *Worker) families(class string) []string {
+	list := append(source.ColumnFamilies(), snapshot.OverrideFamily)
+	if src, _ := w.plugin(class); src != nil {
+		list = append(list, src.Families...)
+	}
+	return list
+}
 
 // Apply makes a connector be as a configuration file says: it is created with the state, or updated if its
 // configuration differs; the state of one that exists is kept.
@@ -549,5 +555,5 @@ func Judge(opt Options, props map[string]string) (Validation, bool) {
 	w := &Worker{opt: opt}
 	keys, known := w.Keys(props["connector.class"])
 	_, problems := w.define(props)
-	return Validation{keys, families(), problems}, known
+	return Validation{keys, w.families(props["connector.class"]), problems}, known
 }

@@ -228,6 +228,8 @@ func showValue(v change.Value) string {
 		return "absent"
 	case change.Null:
 		return "NULL"
+	case change.Bool:
+		return fmt.Sprint(v.Num == 1)
 	case change.Int:
 		return fmt.Sprint(v.Int64())
 	case change.Uint:

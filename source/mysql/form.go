@@ -21,16 +21,20 @@ type formSettings struct {
 	Unchanged  bool   `cfg:"skip.messages.without.change" default:"false" doc:"Leave out updates that change no captured column."`
 	KeyColumns string `cfg:"message.key.columns" doc:"Keys of tables: DATABASE.TABLE:COLUMN,COLUMN;... with a regular expression for the table. Default: the primary key, or a unique index without NULL."`
 
-	Naming string `cfg:"topic.naming.strategy" default:"io.debezium.schema.DefaultTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.DATABASE.TABLE. The route transform renames them."`
+	Naming     string   `cfg:"topic.naming.strategy" default:"io.debezium.schema.DefaultTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.DATABASE.TABLE. The route transform renames them."`
+	Converters []string `cfg:"converters" doc:"Names of converters, each with NAME.type and its properties. Known are TinyIntOneToBooleanConverter (NAME.selector, NAME.length.checker) and JdbcSinkDataTypesConverter (NAME.selector.boolean, .selector.real, .selector.string, NAME.treat.real.as.double) of io.debezium.connector.binlog.converters, and under its older name io.debezium.connector.mysql.converters. Other Java classes can't run here."`
 
-	rules *source.Columns
+	rules      *source.Columns
+	converters converters
 }
 
 // parseForm checks what can't be said by tags, and reads the rules of columns.
 func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 	rules, problems := source.ParseColumns(props)
 	s.rules = rules
-	return append(problems, s.Problems()...)
+	list, mistakes := parseConverters(s.Converters, props)
+	s.converters = list
+	return append(append(problems, mistakes...), s.Problems()...)
 }
 
 // origin says which connector tables are from.

@@ -154,3 +154,62 @@ func TestDefaultLiterals(t *testing.T) {
 		}
 	}
 }
+
+// TestConverters: tinyints are read as the converters say, copied and streamed alike; those of a key stay numbers.
+func TestConverters(t *testing.T) {
+	onEach(t, all(), func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int, k tinyint(1), yes bool DEFAULT 1, n tinyint, other tinyint(1) unsigned, flag bool, f float, s varchar(5), PRIMARY KEY (id, k)); "+
+			"INSERT INTO t VALUES (1, 2, -1, 7, 255, 9, 0.5, 'x'), (2, 0, NULL, 0, 0, 0, 1, 'y')")
+		src := d.open("converters", "sink,bool", "bool.type", "io.debezium.connector.binlog.converters.TinyIntOneToBooleanConverter",
+			"bool.selector", d.name+`\.t\..*`, "bool.length.checker", "false",
+			"sink.type", "io.debezium.connector.mysql.converters.JdbcSinkDataTypesConverter",
+			"sink.selector.boolean", d.name+".t.flag", "sink.selector.real", d.name+".t.f", "sink.selector.string", d.name+".t.s")
+		s, err := src.Stream(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.exec("UPDATE t SET s = 'z'")
+		events, _ := d.read(s, 2)
+		if got := showAll(events); got != "u 1,2,false,true,true,1,0.5,z; u 2,0,NULL,false,false,0,1,z" {
+			t.Errorf("streamed: %s", got)
+		}
+		tables, err := src.Tables(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b change.Batch
+		if _, err := src.Scan(t.Context(), tables[0], nil, 10, &b); err != nil {
+			t.Fatal(err)
+		}
+		if got := showAll(b.Events); got != "r 1,2,false,true,true,1,0.5,z; r 2,0,NULL,false,false,0,1,z" {
+			t.Errorf("copied: %s", got)
+		}
+		columns := tables[0].Columns
+		if yes := columns[2]; yes.Type.Kind != change.Bool || !yes.HasDefault || yes.Default.Kind != change.Bool || yes.Default.Num != 1 {
+			t.Errorf("yes: %+v", yes)
+		}
+		if f, s := columns[6], columns[7]; f.Type.Render != change.RenderDouble || len(s.Params) != 1 || s.Params[0].Name != "__debezium.source.column.character_set" {
+			t.Errorf("f: %+v, s: %+v", f, s)
+		}
+	})
+}
+
+// TestConverterMistakes: what a converter can't be is said by the property's name.
+func TestConverterMistakes(t *testing.T) {
+	for _, c := range []struct{ key, value, want string }{
+		{"b.type", "com.example.Own", "Java class"},
+		{"b.type", "", "is missing"},
+		{"b.selector", "(", "regular expression"},
+		{"b.length.checker", "perhaps", "neither true nor false"},
+	} {
+		props := map[string]string{"database.hostname": "db", "database.user": "u", "topic.prefix": "shop", "converters": "b",
+			"b.type": "io.debezium.connector.mysql.converters.TinyIntOneToBooleanConverter"}
+		if text := problemsText(Plugin.Check(props)); text != "" {
+			t.Error(text)
+		}
+		props[c.key] = c.value
+		if text := problemsText(Plugin.Check(props)); !strings.Contains(text, c.key) || !strings.Contains(text, c.want) {
+			t.Errorf("%s=%s: %q", c.key, c.value, text)
+		}
+	}
+}

@@ -32,13 +32,14 @@ type relation struct {
 // table has no version yet: see registry.
 func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []string, d *detail) (*relation, error) {
 	c := s.settings
-	r := &relation{captured: true, end: -1, columns: columns, topic: c.topic(name.Database, name.Table)}
 	table := change.TableName{Database: name.Database, Table: name.Table}
 	key := c.rules.Key(table, func(name string) bool { return hasColumns(columns, []string{name}) })
 	chosen := key != nil
 	if !chosen {
 		key = keyColumns(columns, primary, d)
 	}
+	columns = c.converters.declare(table, columns, key)
+	r := &relation{captured: true, end: -1, columns: columns, topic: c.topic(name.Database, name.Table)}
 	r.unique = !chosen && len(key) > 0
 	t := &change.Table{Name: table, Origin: s.origin, Topic: r.topic, KeyChosen: chosen, OldIdentity: s.fullImage.Load()}
 	r.target = make([]int, len(columns))
@@ -58,6 +59,7 @@ func (s *Source) newRelation(name tableRef, columns []binlog.Column, primary []s
 		if d != nil {
 			d.constant(column, &made)
 		}
+		c.converters.describe(table, column, &made)
 		c.rules.Describe(table, &made, c.nativeType(column, d))
 		r.target[i] = len(t.Columns)
 		t.Columns = append(t.Columns, made)

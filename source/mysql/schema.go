@@ -104,7 +104,7 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	if d != nil && d.end != "" {
 		target = r.versioned(d.end)
 	}
-	r.layout, err = binlog.NewLayout(&s.charsets, m, columns, target)
+	r.layout, err = binlog.NewLayout(&s.charsets, m, r.columns, target)
 	return r, err
 }
 

@@ -24,8 +24,8 @@ var Plugin = source.Plugin{
 	Name:    "mysql",
 	Classes: []string{"io.debezium.connector.mysql.MySqlConnector", "MySqlConnector"},
 	Doc:     "Captures tables of a MySQL server (5.7 and later) through its binary log.",
-	Keys:    keys(),
-	Check:   check,
+	Keys:    keys(), Families: converterFamilies(),
+	Check: check,
 	Preflight: func(ctx context.Context, s source.Setup) []config.Problem {
 		return preflight(ctx, s, mysqld)
 	},
@@ -37,8 +37,8 @@ var MariaDB = source.Plugin{
 	Name:    "mariadb",
 	Classes: []string{"io.debezium.connector.mariadb.MariaDbConnector", "MariaDbConnector"},
 	Doc:     "Captures tables of a MariaDB server (10.5 and later) through its binary log.",
-	Keys:    keys(),
-	Check:   check,
+	Keys:    keys(), Families: converterFamilies(),
+	Check: check,
 	Preflight: func(ctx context.Context, s source.Setup) []config.Problem {
 		return preflight(ctx, s, mariadb)
 	},

@@ -26,6 +26,8 @@ type formSettings struct {
 
 	Naming string `cfg:"topic.naming.strategy" default:"io.debezium.schema.SchemaTopicNamingStrategy" oneof:"io.debezium.schema.SchemaTopicNamingStrategy,io.debezium.schema.DefaultTopicNamingStrategy" doc:"Accepted for compatibility: topics are PREFIX.SCHEMA.TABLE. The route transform renames them."`
 
+	Converters string `cfg:"converters" doc:"Not available: custom converters are Java classes."`
+
 	rules *source.Columns
 }
 
@@ -33,6 +35,9 @@ type formSettings struct {
 func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 	rules, problems := source.ParseColumns(props)
 	s.rules = rules
+	if s.Converters != "" {
+		problems = append(problems, config.Problem{Key: "converters", Message: "custom converters are Java classes and can't run here: remove it, and use a transform"})
+	}
 	return append(problems, s.Problems()...)
 }
 

@@ -282,7 +282,7 @@ func describe(events [][]byte, known map[string][]Column) (string, error) {
 			}
 			layouts[m] = l
 			for i := range cols {
-				fmt.Fprintf(&out, "  %+v\n", cols[i])
+				fmt.Fprintf(&out, "  %s}\n", strings.TrimSuffix(fmt.Sprintf("%+v", cols[i]), " Truth:0}")) // which no log tells
 			}
 			fmt.Fprintf(&out, "  key %v %v\n", m.Key, m.Prefixes)
 		case KindRows:

@@ -27,6 +27,28 @@ type Column struct {
 	Scale     int
 	Charset   string   // CHARACTER_SET_NAME, "binary" for binary strings, "" for what is no string
 	Labels    []string // of enum and set, in order
+	Truth     Truth    // of tinyint
+}
+
+// Truth says what the values of a tinyint are read as, from the binary log and from results alike.
+type Truth uint8
+
+// Ways to read a tinyint. Any number above 0 is true.
+const (
+	Numbers  Truth = iota // what they are
+	Booleans              // change.Bool
+	Flags                 // change.Int: 1 for true and 0 for false
+)
+
+// value makes of a number above 0, or of any other, what the way has for it.
+func (t Truth) value(v *change.Value, positive bool) {
+	v.Kind, v.Num = change.Int, 0
+	if t == Booleans {
+		v.Kind = change.Bool
+	}
+	if positive {
+		v.Num = 1
+	}
 }
 
 // integerBits returns the size of integer types, 0 for all others.
@@ -63,7 +85,10 @@ func (c *Column) Type() change.Type {
 	t := change.Type{Kind: change.Text, Name: c.TypeName(), Length: int32(c.Length)}
 	if bits := integerBits(c.Base); bits != 0 {
 		t.Kind, t.Bits, t.Length = change.Int, bits, 0
-		if c.Unsigned {
+		switch {
+		case c.Truth == Booleans:
+			t.Kind, t.Bits = change.Bool, 0
+		case c.Unsigned && c.Truth == Numbers:
 			t.Kind = change.Uint
 		}
 		return t

@@ -29,6 +29,7 @@ type form uint8
 const (
 	formInt form = iota
 	formUint
+	formTruth
 	formYear
 	formFloat
 	formDouble
@@ -55,14 +56,16 @@ const (
 
 // A field is how one column of a table is read.
 type field struct {
-	form   form
-	size   int // bytes of a fixed-size value, of a length before the value, of an enum or set
-	total  int // padded: bytes of the whole value; temporal: fractional digits; decimal: bytes
-	prec   int // decimal: digits, and those behind the point
-	scale  int
-	labels [][]byte
-	cs     *charset
-	target int // index in the row, -1: not wanted
+	form     form
+	size     int // bytes of a fixed-size value, of a length before the value, of an enum or set
+	total    int // padded: bytes of the whole value; temporal: fractional digits; decimal: bytes
+	prec     int // decimal: digits, and those behind the point
+	scale    int
+	labels   [][]byte
+	truth    Truth
+	unsigned bool // of formTruth
+	cs       *charset
+	target   int // index in the row, -1: not wanted
 }
 
 // A Layout binds the columns of a table to a table map: it reads that table's rows. It is not safe for concurrent use.
@@ -128,7 +131,11 @@ func (l *Layout) bind(i int, c *Column, cs *Charsets) error {
 	switch t {
 	case ColumnTiny, ColumnShort, ColumnInt24, ColumnLong, ColumnLonglong:
 		f.form, f.size = formInt, int(integerBits(c.Base)/8)
-		if c.Unsigned {
+		switch {
+		case c.Truth != Numbers:
+			f.form, f.truth = formTruth, c.Truth
+			f.unsigned = c.Unsigned
+		case c.Unsigned:
 			f.form = formUint
 		}
 	case ColumnYear:

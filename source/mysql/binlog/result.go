@@ -81,10 +81,12 @@ func (r *Result) Value(i int, p []byte, b *change.Batch, v *change.Value) error 
 	f, c := &r.fields[i], &r.cols[i]
 	var err error
 	switch f.kind {
-	case change.Int:
+	case change.Int, change.Bool:
 		var n int64
 		n, err = strconv.ParseInt(string(p), 10, 64)
-		v.Kind, v.Num = change.Int, uint64(n)
+		if v.Kind, v.Num = change.Int, uint64(n); c.Truth != Numbers {
+			c.Truth.value(v, n > 0)
+		}
 	case change.Uint:
 		v.Kind = change.Uint
 		v.Num, err = strconv.ParseUint(string(p), 10, 64)

@@ -18,6 +18,8 @@ func (l *Layout) value(f *field, p []byte, b *change.Batch, v *change.Value) err
 		v.Kind, v.Num = change.Int, signed(p)
 	case formUint:
 		v.Kind, v.Num = change.Uint, littleEndian(p)
+	case formTruth:
+		f.truth.value(v, p[0] != 0 && (f.unsigned || p[0] < 0x80))
 	case formYear:
 		if v.Kind, v.Num = change.Int, uint64(p[0]); p[0] != 0 {
 			v.Num += 1900
