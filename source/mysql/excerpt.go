@@ -18,7 +18,7 @@ type excerpt struct {
 	stop func() bool
 	dec  binlog.Decoder
 	at   status // the end of the event that was read last
-	// bounds asks for statements and the bounds of transactions alone. It may begin in the midst of one, where rows can't be read.
+	// bounds asks for statements, compressed transactions and the bounds of all others alone. It may begin in the midst of one, where rows can't be read.
 	bounds bool
 }
 
@@ -29,7 +29,7 @@ func telling(event []byte) bool {
 	}
 	switch binlog.EventType(event[4]) {
 	case binlog.TypeFormat, binlog.TypeRotate, binlog.TypeQuery, binlog.TypeQueryCompressed, binlog.TypeGTID, binlog.TypeAnonymousGTID,
-		binlog.TypeGTIDTagged, binlog.TypeMariaGTID, binlog.TypeXAPrepare, binlog.TypeHeartbeat, binlog.TypeHeartbeatV2:
+		binlog.TypeGTIDTagged, binlog.TypeMariaGTID, binlog.TypeXAPrepare, binlog.TypePayload, binlog.TypeHeartbeat, binlog.TypeHeartbeatV2:
 		return true
 	}
 	return false

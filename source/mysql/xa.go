@@ -3,6 +3,7 @@ package mysql
 import (
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"strings"
 
@@ -17,8 +18,39 @@ import (
 // A second is a transaction that is read a second time.
 type second struct {
 	*excerpt
-	id    string
-	begun bool // its own events have begun
+	id     string
+	begun  bool // its own events have begun
+	unpack binlog.Unpacker
+	packed bool // its events are read from what was compressed
+}
+
+// next decodes the next event of the transaction into e, which is valid until the next call.
+func (x *second) next(e *binlog.Event) (more bool, err error) {
+	for {
+		if !x.packed {
+			if more, err = x.excerpt.next(e); err != nil || !more || e.Kind != binlog.KindPayload {
+				return more, err
+			}
+			if err := x.unpack.Open(&e.Payload); err != nil {
+				return false, err
+			}
+			x.packed = true
+		}
+		event, err := x.unpack.Next()
+		switch {
+		case errors.Is(err, io.EOF):
+			x.packed = false
+			continue
+		case err == nil:
+			err = x.dec.DecodeInner(event, e)
+		}
+		return err == nil, err
+	}
+}
+
+func (x *second) close() error {
+	x.unpack.Close()
+	return x.excerpt.close()
 }
 
 // prepared is the end of the first phase of a distributed transaction.
@@ -114,9 +146,6 @@ func (s *stream) reread(ctx context.Context, b *change.Batch) error {
 		return s.startRows(ctx, b)
 	case e.Kind == binlog.KindRowsQuery && s.src.settings.Query:
 		s.tx.query, s.tx.info = append(s.tx.query[:0], e.Statement...), nil
-	case e.Kind == binlog.KindPayload:
-		return fault.Permanentf("XA_TRANSACTION", "run SET GLOBAL binlog_transaction_compression = OFF, and reset the connector's offsets to take a new snapshot",
-			"the prepared transaction %s in %s is compressed", s.second.id, s.second.at.file)
 	case e.Kind == binlog.KindXAPrepare:
 		if id := string(e.XA.AppendID(nil)); id != s.second.id {
 			return s.lostXA(s.second.id)
@@ -153,19 +182,57 @@ func (s *stream) search(ctx context.Context, id string) (found preparedXA, err e
 	}
 	s.src.log.Info("a distributed transaction was prepared before the position; looking for it in the binary logs", "id", id, "from", first.file)
 	var began status
+	var packed preparations
+	defer packed.Close()
 	err = s.src.excerpt(ctx, first, status{file: s.file, pos: s.at}, func(e *binlog.Event, end status) (bool, error) {
 		switch e.Kind {
 		case binlog.KindGTID, binlog.KindAnonymousGTID, binlog.KindMariaGTID:
 			began = status{file: end.file, pos: end.pos - uint64(e.Header.Size)}
-		case binlog.KindXAPrepare:
-			if string(e.XA.AppendID(nil)) == id {
-				found = preparedXA{ID: id, File: began.file, Pos: began.pos}
+			return false, nil
+		case binlog.KindPayload:
+			prepares, err := packed.has(&e.Payload, id)
+			if err != nil || !prepares {
+				return false, err
 			}
+		case binlog.KindXAPrepare:
+			if string(e.XA.AppendID(nil)) != id {
+				return false, nil
+			}
+		default:
+			return false, nil
 		}
+		found = preparedXA{ID: id, File: began.file, Pos: began.pos}
 		return false, nil
 	})
 	if err == nil && found.File == "" {
 		err = s.lostXA(id)
 	}
 	return found, err
+}
+
+// preparations finds the first phases of distributed transactions in compressed ones.
+type preparations struct{ binlog.Unpacker }
+
+// has reports whether the transaction in p is the first phase of the one with the identifier.
+func (u *preparations) has(p *binlog.Payload, id string) (bool, error) {
+	if err := u.Open(p); err != nil {
+		return false, err
+	}
+	var dec binlog.Decoder
+	var e binlog.Event
+	for {
+		event, err := u.Next()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err == nil && binlog.EventType(event[4]) != binlog.TypeXAPrepare {
+			continue
+		}
+		if err == nil {
+			err = dec.DecodeInner(event, &e)
+		}
+		if err != nil || string(e.XA.AppendID(nil)) == id {
+			return err == nil, err
+		}
+	}
 }

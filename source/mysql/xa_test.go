@@ -13,56 +13,64 @@ import (
 // Rows of a distributed transaction come when it is committed and not when it is prepared, however much lies between, and not at all
 // if it is rolled back. The connector may have come to the server, or died, at any moment of it.
 func TestDistributed_case63(t *testing.T) {
-	onEach(t, all(), func(t *testing.T, addr string) {
-		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, v varchar(20)); CREATE TABLE o (id int PRIMARY KEY)")
-		id := func(name string) string { return "'" + d.name + name + "'" }
-		other := d.connect()
-		defer other.Close()
-		start := d.stream(nil)
-		at := readEmpty(d, start)
-		run := func(sql string) {
-			t.Helper()
-			execOn(t, other, sql)
-		}
-		run("USE " + d.name + "; XA START " + id("a") + "; INSERT INTO t VALUES (1, 'a'), (2, 'a'); UPDATE t SET v = 'b' WHERE id = 2; XA END " + id("a") + "; XA PREPARE " + id("a"))
-		d.exec("INSERT INTO o VALUES (1)")
-		_, between := d.read(d.stream(at), 1)
-		if !strings.Contains(string(between), `"xa":[{`) {
-			t.Errorf("the position while it is prepared is %s", between)
-		}
-		fresh := readEmpty(d, d.stream(nil)) // knows nothing of the first phase
-		d.exec("INSERT INTO o VALUES (2)")
-		run("XA COMMIT " + id("a"))
-		run("XA START " + id("b") + "; INSERT INTO t VALUES (3, 'never'); XA END " + id("b") + "; XA PREPARE " + id("b"))
-		d.exec("INSERT INTO o VALUES (3)")
-		run("XA ROLLBACK " + id("b"))
-		run("XA START " + id("c") + "; INSERT INTO t VALUES (4, 'c'); XA END " + id("c") + "; XA COMMIT " + id("c") + " ONE PHASE")
-		d.exec("INSERT INTO o VALUES (4)")
-		const want = "c 1; c 2; c 1,a; c 2,a; u 2,b; c 3; c 4,c; c 4"
-		events, end := d.read(start, 8)
-		if got := showAll(events); got != want {
-			t.Errorf("streamed: %s", got)
-		}
-		for i := 3; i < 5; i++ {
-			if events[i].Txn != events[2].Txn || events[i].Ordinal <= events[i-1].Ordinal || events[i].Binlog.GTID != events[2].Binlog.GTID {
-				t.Errorf("row %d of the transaction: %+v", i-1, events[i])
-			}
-		}
-		if strings.Contains(string(end), `"xa"`) {
-			t.Errorf("nothing is prepared any more, and the position is %s", end)
-		}
-		for n := 1; n < 8; n++ { // resumed after each event, also inside of the transaction
-			first, resume := d.read(d.stream(at, "max.batch.size", "1"), n)
-			rest, _ := d.read(d.stream(resume), 8-len(first))
-			if got := showAll(append(first, rest...)); got != want {
-				t.Errorf("resumed after %d: %s", n, got)
-			}
-		}
-		events, _ = d.read(d.stream(fresh), 7)
-		if got := showAll(events); got != strings.TrimPrefix(want, "c 1; ") {
-			t.Errorf("begun after the first phase: %s", got)
-		}
+	onEach(t, all(), func(t *testing.T, addr string) { testDistributed(t, addr, "") })
+	t.Run("compressed", func(t *testing.T) {
+		onEach(t, []string{"mysql97"}, func(t *testing.T, addr string) { testDistributed(t, addr, "SET binlog_transaction_compression = ON") })
 	})
+}
+
+func testDistributed(t *testing.T, addr, session string) {
+	d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, v varchar(20)); CREATE TABLE o (id int PRIMARY KEY)")
+	id := func(name string) string { return "'" + d.name + name + "'" }
+	other := d.connect()
+	defer other.Close()
+	start := d.stream(nil)
+	at := readEmpty(d, start)
+	run := func(sql string) {
+		t.Helper()
+		execOn(t, other, sql)
+	}
+	if session != "" {
+		run(session)
+	}
+	run("USE " + d.name + "; XA START " + id("a") + "; INSERT INTO t VALUES (1, 'a'), (2, 'a'); UPDATE t SET v = 'b' WHERE id = 2; XA END " + id("a") + "; XA PREPARE " + id("a"))
+	d.exec("INSERT INTO o VALUES (1)")
+	_, between := d.read(d.stream(at), 1)
+	if !strings.Contains(string(between), `"xa":[{`) {
+		t.Errorf("the position while it is prepared is %s", between)
+	}
+	fresh := readEmpty(d, d.stream(nil)) // knows nothing of the first phase
+	d.exec("INSERT INTO o VALUES (2)")
+	run("XA COMMIT " + id("a"))
+	run("XA START " + id("b") + "; INSERT INTO t VALUES (3, 'never'); XA END " + id("b") + "; XA PREPARE " + id("b"))
+	d.exec("INSERT INTO o VALUES (3)")
+	run("XA ROLLBACK " + id("b"))
+	run("XA START " + id("c") + "; INSERT INTO t VALUES (4, 'c'); XA END " + id("c") + "; XA COMMIT " + id("c") + " ONE PHASE")
+	d.exec("INSERT INTO o VALUES (4)")
+	const want = "c 1; c 2; c 1,a; c 2,a; u 2,b; c 3; c 4,c; c 4"
+	events, end := d.read(start, 8)
+	if got := showAll(events); got != want {
+		t.Errorf("streamed: %s", got)
+	}
+	for i := 3; i < 5; i++ {
+		if events[i].Txn != events[2].Txn || events[i].Ordinal <= events[i-1].Ordinal || events[i].Binlog.GTID != events[2].Binlog.GTID {
+			t.Errorf("row %d of the transaction: %+v", i-1, events[i])
+		}
+	}
+	if strings.Contains(string(end), `"xa"`) {
+		t.Errorf("nothing is prepared any more, and the position is %s", end)
+	}
+	for n := 1; n < 8; n++ { // resumed after each event, also inside of the transaction
+		first, resume := d.read(d.stream(at, "max.batch.size", "1"), n)
+		rest, _ := d.read(d.stream(resume), 8-len(first))
+		if got := showAll(append(first, rest...)); got != want {
+			t.Errorf("resumed after %d: %s", n, got)
+		}
+	}
+	events, _ = d.read(d.stream(fresh), 7)
+	if got := showAll(events); got != strings.TrimPrefix(want, "c 1; ") {
+		t.Errorf("begun after the first phase: %s", got)
+	}
 }
 
 // What was prepared, and is purged when it is committed, is a loss that is told.
