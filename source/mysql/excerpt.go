@@ -18,6 +18,7 @@ type excerpt struct {
 	stop func() bool
 	dec  binlog.Decoder
 	at   status // the end of the event that was read last
+	past passage
 	// bounds asks for statements, compressed transactions and the bounds of all others alone. It may begin in the midst of one, where rows can't be read.
 	bounds bool
 }
@@ -67,7 +68,9 @@ func (x *excerpt) request(s *Source, from status) error {
 	if s.flavor == mariadb && s.settings.Query {
 		flags |= annotateRows
 	}
-	body := binary.LittleEndian.AppendUint32(nil, uint32(from.pos))
+	at, past := s.ask(from.pos)
+	x.past, x.at.pos = past, uint64(at)
+	body := binary.LittleEndian.AppendUint32(nil, at)
 	body = binary.LittleEndian.AppendUint16(body, flags)
 	body = binary.LittleEndian.AppendUint32(body, 1<<31|rand.Uint32()>>1)
 	return x.conn.command(mysql.COM_BINLOG_DUMP, append(body, from.file...))
@@ -75,15 +78,8 @@ func (x *excerpt) request(s *Source, from status) error {
 
 // next decodes the next event into e, which is valid until the next call; false at the end of what the server has.
 func (x *excerpt) next(e *binlog.Event) (bool, error) {
-	packet, err := x.conn.packet()
-	if err != nil {
-		return false, dumpError(err)
-	}
-	if packet[0] == mysql.EOF_HEADER && len(packet) < binlog.HeaderSize {
-		return false, nil
-	}
-	event, err := eventOf(packet)
-	if err != nil {
+	event, err := x.event()
+	if event == nil || err != nil {
 		return false, err
 	}
 	if x.bounds && !telling(event) {
@@ -102,6 +98,27 @@ func (x *excerpt) next(e *binlog.Event) (bool, error) {
 		x.at.pos = endOf(x.at.pos, &e.Header)
 	}
 	return true, nil
+}
+
+// event reads the next event that is not to be passed over, nil at the end of what the server has.
+func (x *excerpt) event() ([]byte, error) {
+	for {
+		packet, err := x.conn.packet()
+		if err != nil {
+			return nil, dumpError(err)
+		}
+		if packet[0] == mysql.EOF_HEADER && len(packet) < binlog.HeaderSize {
+			return nil, nil
+		}
+		event, err := eventOf(packet)
+		if err != nil {
+			return nil, err
+		}
+		passed, end, err := x.past.over(event, x.at.pos)
+		if x.at.pos = end; !passed || err != nil {
+			return event, err
+		}
+	}
 }
 
 func (x *excerpt) close() error {

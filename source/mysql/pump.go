@@ -187,7 +187,8 @@ func (s *Source) sendDump(c *conn, id uint32, p *position, set gtidSet) error {
 	if s.flavor == mariadb && s.settings.Query {
 		flags = annotateRows
 	}
-	body := binary.LittleEndian.AppendUint32(nil, uint32(p.Pos))
+	at, _ := s.ask(p.Pos)
+	body := binary.LittleEndian.AppendUint32(nil, at)
 	body = binary.LittleEndian.AppendUint16(body, flags)
 	body = binary.LittleEndian.AppendUint32(body, id)
 	if set == nil {

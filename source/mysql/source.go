@@ -68,6 +68,7 @@ type Source struct {
 	origin    *change.Origin
 	idle      time.Duration
 	lookEvery time.Duration // between looks at the end of the server's log while nothing comes
+	farthest  uint64        // see farthest; tests have less
 	visible   time.Duration // how long transactions of the stored position are waited for
 	instance  string        // a UUID of this process's own, by which the server tells replicas apart
 
@@ -109,7 +110,7 @@ func open(ctx context.Context, setup source.Setup, f flavor) (*Source, error) {
 		}
 		return nil, fault.Permanentf("CONFIG_INVALID", "correct the connector's configuration", "%s", strings.Join(list, "; "))
 	}
-	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, lookEvery: lookInterval, visible: visibleWait, instance: newUUID(),
+	s := &Source{settings: c, flavor: f, setup: setup, log: setup.Logger, idle: idleInterval, lookEvery: lookInterval, visible: visibleWait, farthest: farthest, instance: newUUID(),
 		origin:  c.origin(f, setup.Version),
 		control: &session{settings: c},
 		scan:    &session{settings: c},
@@ -206,6 +207,9 @@ func (s *Source) Stream(ctx context.Context, from change.Position) (source.Strea
 	s.server.Store(&start.pos.Server)
 	h := newHistory()
 	st := newStream(s, c, start.pos, start.set, h, len(from) == 0)
+	if start.ask == nil {
+		_, st.past = s.ask(start.pos.Pos)
+	}
 	if err := s.remember(ctx, st, start.at, p.Structures); err != nil {
 		return nil, errors.Join(err, st.Close())
 	}

@@ -43,6 +43,7 @@ type stream struct {
 	set      gtidSet // what pos.GTIDs says, nil where the server has no GTIDs
 	file     string  // the file that is read, and the place in it: where the event that was decoded last ends
 	at       uint64
+	past     passage
 	pos      position // after the last event that was read
 	dirty    bool     // pos.GTIDs is older than set
 	fresh    bool     // the first position is to be reported at once
@@ -273,7 +274,11 @@ func (s *stream) drain(ctx context.Context, b *change.Batch) (full bool, err err
 
 // outer decodes an event as it stands in the file.
 func (s *stream) outer(ctx context.Context, b *change.Batch, event []byte) error {
-	if err := s.dec.Decode(event, &s.ev); err != nil {
+	passed, end, err := s.past.over(event, s.at)
+	if err == nil && !passed {
+		err = s.dec.Decode(event, &s.ev)
+	}
+	if s.at = end; passed || err != nil {
 		return s.explain(err)
 	}
 	h := &s.ev.Header
@@ -317,6 +322,9 @@ func (s *stream) inner(ctx context.Context, b *change.Batch) error {
 // explain says what to do about an event that can't be decoded. What was damaged on its way comes whole the next time, so
 // that is worth a new connection.
 func (s *stream) explain(err error) error {
+	if err == nil {
+		return nil
+	}
 	return fmt.Errorf("%s at %d: %w", s.file, s.at, err)
 }
 
