@@ -135,8 +135,7 @@ func replayMySQL(t *testing.T, name string, f family) {
 }
 
 func TestMySQL(t *testing.T) {
-	replayMySQL(t, "mysql80", family{dir: "testdata/mysql", table: mysqlDifferences(), later: laterMySQL(),
-		fails: map[string]string{"json_partial_updates": "PARTIAL_JSON"}})
+	replayMySQL(t, "mysql80", family{dir: "testdata/mysql", table: mysqlDifferences(), later: laterMySQL()})
 }
 
 func TestMariaDB(t *testing.T) {

@@ -59,7 +59,7 @@ type field struct {
 	form     form
 	size     int // bytes of a fixed-size value, of a length before the value, of an enum or set
 	total    int // padded: bytes of the whole value; temporal: fractional digits; decimal: bytes
-	prec     int // decimal: digits, and those behind the point
+	prec     int // decimal: digits, and those behind the point; JSON: its number among the table's JSON columns
 	scale    int
 	labels   [][]byte
 	truth    Truth
@@ -89,6 +89,7 @@ func NewLayout(cs *Charsets, m *TableMap, cols []Column, target []int) (*Layout,
 	for i := range cols {
 		f, t := &l.fields[i], i
 		if m.Types[i] == ColumnJSON {
+			f.prec = l.json
 			l.json++
 		}
 		if target != nil {
@@ -304,8 +305,8 @@ func fitsBytes(c *Column, t ColumnType, meta int) bool {
 	return false
 }
 
-// row reads one image. present has a bit for each column that is in it.
-func (l *Layout) row(p []byte, off int, present []byte, all bool, b *change.Batch) (change.Row, int, error) {
+// row reads one image. present has a bit for each column that is in it; d is what a partial update has, nil for whole values.
+func (l *Layout) row(p []byte, off int, present []byte, all bool, d *partial, b *change.Batch) (change.Row, int, error) {
 	row := b.Row(l.width)
 	count := len(l.fields)
 	if !all {
@@ -337,7 +338,13 @@ func (l *Layout) row(p []byte, off int, present []byte, all bool, b *change.Batc
 			return nil, off, errShort
 		}
 		if f.target >= 0 {
-			if err := l.value(f, p[off:off+size], b, v); err != nil {
+			var err error
+			if d.has(f) {
+				err = l.patch(d, f, p[off+f.size:off+size], b, v)
+			} else {
+				err = l.value(f, p[off:off+size], b, v)
+			}
+			if err != nil {
 				return nil, off, err
 			}
 		}

@@ -16,7 +16,8 @@ type Rows struct {
 	// Table is the table's map. It is nil for the event without rows that only ends a statement.
 	Table *TableMap
 	Op    change.Op // OpCreate, OpUpdate or OpDelete
-	// Partial marks an event that may have partial values of JSON columns (binlog_row_value_options=PARTIAL_JSON).
+	// Partial marks an event that may have partial values of JSON columns (binlog_row_value_options=PARTIAL_JSON). [Rows.Next] makes
+	// whole ones of them and those in the before image.
 	Partial bool
 	// EndOfStatement marks the last row event of a statement.
 	EndOfStatement bool
@@ -104,24 +105,25 @@ func (w *Rows) More() bool { return w.off < len(w.p) }
 
 // Next reads the next row into the memory of b: before is nil for inserts, after for deletes. Columns that are not in the
 // image (binlog_row_image MINIMAL, NOBLOB) are Absent. l must be made of w.Table. An error is an *[Error], or permanent:
-// PARTIAL_JSON.
+// PARTIAL_JSON where the before image lacks a value of which only the changed parts were logged.
 func (w *Rows) Next(l *Layout, b *change.Batch) (before, after change.Row, err error) {
 	if l.table != w.Table {
 		return nil, nil, w.fail(fmt.Errorf("the layout is one of another table map, %s.%s", l.table.Schema, l.table.Table))
 	}
 	start := w.off
 	if w.before != nil {
-		if before, w.off, err = l.row(w.p, w.off, w.before, w.allBefore, b); err != nil {
+		if before, w.off, err = l.row(w.p, w.off, w.before, w.allBefore, nil, b); err != nil {
 			return nil, nil, w.fail(err)
 		}
 	}
+	var d *partial
 	if w.Partial {
-		if err := w.whole(l); err != nil {
-			return nil, nil, err
+		if d, err = w.partial(l, before); err != nil {
+			return nil, nil, w.fail(err)
 		}
 	}
 	if w.after != nil {
-		if after, w.off, err = l.row(w.p, w.off, w.after, w.allAfter, b); err != nil {
+		if after, w.off, err = l.row(w.p, w.off, w.after, w.allAfter, d, b); err != nil {
 			return nil, nil, w.fail(err)
 		}
 	}
@@ -131,21 +133,19 @@ func (w *Rows) Next(l *Layout, b *change.Batch) (before, after change.Row, err e
 	return before, after, nil
 }
 
-// whole reads what stands before the new image of a partial update, and fails if a value is really partial.
-func (w *Rows) whole(l *Layout) error {
+// partial reads what stands before the new image of a partial update; nil: its values are whole.
+func (w *Rows) partial(l *Layout, before change.Row) (*partial, error) {
 	r := reader{p: w.p, off: w.off}
 	const partialJSON = 1
+	var d *partial
 	if r.lenenc()&partialJSON != 0 {
-		if bits := r.bytes((l.json + 7) / 8); ones(bits) > 0 {
-			return fault.Permanentf("PARTIAL_JSON", "set global binlog_row_value_options='' on the source, and snapshot the table again",
-				"the update of %s.%s that ends at %d has only the changed parts of JSON values", w.Table.Schema, w.Table.Table, w.header.End)
-		}
-	}
-	if r.reason != "" {
-		return w.fail(errors.New(r.reason))
+		d = &partial{bits: r.bytes((l.json + 7) / 8), before: before}
 	}
 	w.off = r.off
-	return nil
+	if r.reason != "" {
+		return nil, errors.New(r.reason)
+	}
+	return d, nil
 }
 
 // fail ends the event: there is no way to find the next row behind one that can't be read.
@@ -154,6 +154,9 @@ func (w *Rows) fail(err error) error {
 	w.off = len(w.p)
 	if fault.IsPermanent(err) {
 		return err
+	}
+	if errors.Is(err, errNoBefore) {
+		return fault.Permanent("PARTIAL_JSON", partialRemedy, fmt.Errorf("the update of %s.%s that ends at %d: %w", w.Table.Schema, w.Table.Table, w.header.End, err))
 	}
 	table := ""
 	if w.Table != nil {
