@@ -155,7 +155,7 @@ func (w *weave) admit(ctx context.Context, table *change.Table) (*tableState, er
 	c := &w.o.Config
 	wanted := c.copies() && (c.Include.Empty() || c.Include.Match(name))
 	t := &tableState{name: name, table: table, rows: had.Rows, estimate: -1, limit: min(firstRows, c.rows(had.Job != nil)),
-		done: had.Job == nil && (had.Done || w.foreign && !w.planned), stopped: had.Stopped, job: had.Job, mark: had.Mark, sweep: had.Sweep, touched: w.resumed}
+		done: had.Job == nil && (had.Done || w.foreign && !w.planned), stopped: had.Stopped, job: had.Job, mark: had.Mark, sweep: had.Sweep, touched: w.resumed || w.met[table.Name]}
 	t.held = !wanted && !t.done && t.job == nil
 	if t.job != nil {
 		w.jobs = max(w.jobs, t.job.Seq)

@@ -39,7 +39,14 @@ func (w *weave) meet(ctx context.Context, t *change.Table) error {
 		return nil
 	}
 	w.met[t.Name] = true
-	return w.refresh(ctx)
+	known := len(w.tables)
+	if err := w.refresh(ctx); err != nil {
+		return err
+	}
+	if len(w.tables) > known {
+		w.progressed() // the copy is not complete any more
+	}
+	return nil
 }
 
 // pass judges a batch of the stream by the chunks that are open or being read, and corrects both. See the proof in the
@@ -189,7 +196,8 @@ func (w *weave) judge(ctx context.Context, t *tableState, b *change.Batch, i int
 
 // mend makes the second halves of key changes whole by reading their rows. The columns may be newer than the event; then
 // an event that carries them is still to come. A row that is gone stays torn: what became of it is still to come, and if
-// that was another change of its key, this is asked again.
+// that was another change of its key, this is asked again. Where the table has another structure by now no event may ever carry the
+// columns: the table is copied again.
 func (w *weave) mend(ctx context.Context, b *change.Batch) error {
 	var torn []*change.Event
 	for i := 1; i < len(b.Events); i++ {
@@ -203,9 +211,12 @@ func (w *weave) mend(ctx context.Context, b *change.Batch) error {
 		left, err := w.mendAtOnce(ctx, torn, b)
 		if err == nil && len(left) == len(torn) {
 			var row change.Row
-			row, _, err = w.fetch(ctx, e, b)
+			var asked bool
+			row, asked, err = w.fetch(ctx, e, b)
 			complete(e.After, row, b)
-			left = torn[1:]
+			if left = torn[1:]; err == nil && !asked {
+				err = w.retake(ctx, e)
+			}
 		}
 		if err != nil {
 			return fmt.Errorf("unchanged columns of a row of %s under its new key: %w", e.Table.Name, err)
@@ -238,6 +249,9 @@ func (w *weave) mendAtOnce(ctx context.Context, torn []*change.Event, b *change.
 	for i, e := range asked {
 		switch {
 		case seen == nil: // the table has another structure by now
+			if err := w.retake(ctx, e); err != nil {
+				return nil, err
+			}
 		case seen.Side(e) == Before:
 			complete(e.After, rows[i], b)
 		default:
@@ -245,6 +259,30 @@ func (w *weave) mendAtOnce(ctx context.Context, torn []*change.Event, b *change.
 		}
 	}
 	return left, nil
+}
+
+// retake copies the table of e once more, because the row of e could not be made whole. Where the configuration wants no rows
+// copied, whoever runs the connector is told.
+func (w *weave) retake(ctx context.Context, e *change.Event) error {
+	if w.scanner == nil || !w.o.Config.copies() {
+		w.log.Warn("a row has a new key, and unchanged columns of it are not known, for the table has been altered meanwhile: "+
+			"send the signal execute-snapshot for the table", "table", e.Table.Name, "key", change.KeyText(e.Key))
+		return nil
+	}
+	if err := w.refresh(ctx); err != nil {
+		return err
+	}
+	switch t := w.byName[e.Table.Name]; {
+	case t == nil || t.held || t.untouched(): // nobody wants it, or its copy has yet to begin
+		return nil
+	case t.over():
+		w.jobs++
+		w.readmit(t, &job{ID: "altered", Type: "incremental", Seq: w.jobs})
+	default:
+		w.again(t)
+	}
+	w.progressed()
+	return nil
 }
 
 // fetch reads the row of e, not as it was before e: it waits until e's transaction is visible. asked is false if the row can't
