@@ -125,7 +125,7 @@ type Clock interface {
 
 // Lag is how much a consumer has yet to read in a partition. Figures are of what is stored, exact to some 64 KiB.
 type Lag struct {
-	Records int64
+	Records int64 // exact where compaction has removed none
 	Bytes   int64
 	Oldest  int64 // timestamp of the first of them, in milliseconds since the Unix epoch; 0 if there are none
 	// AtRisk reports that retention will remove unread records before long: four fifths of what retention.ms or

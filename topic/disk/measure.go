@@ -138,9 +138,11 @@ func (p *partition) lag(next, now int64) (lag topic.Lag) {
 		bytes, records := s.meta.Bytes, s.meta.Records
 		if e, ok := s.seek(next); ok && e.pos > 0 {
 			bytes -= e.pos
-			records = max(1, int64(float64(records)*float64(bytes)/float64(s.meta.Bytes)))
 		}
-		if next > s.meta.Base {
+		if next > s.meta.First {
+			if records != s.meta.Next-s.meta.First { // compaction has made gaps somewhere
+				records = max(1, int64(float64(records)*float64(bytes)/float64(s.meta.Bytes)))
+			}
 			records = min(records, s.meta.Next-next)
 		}
 		lag.Bytes += bytes
