@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -225,45 +226,46 @@ func (l *lab) trickle(ctx context.Context) error {
 // kills is how often recovery is timed.
 const kills = 3
 
-// recovery fills a log by draining one backlog through several connectors, then kills a child that appends to it and
-// times the next one up to its first durable event.
+// recovery kills a child that appends to a log and times the next one up to its first durable event: of a log that has
+// nothing else, and of one that was filled before.
 func recovery(ctx context.Context, l *lab, o options) ([]figure, error) {
-	const storedRow = 140 // bytes, about
-	data := l.data()
-	fill := o.logMB<<20/(2*o.rows*storedRow) + 1
-	var jobs []job
-	for range fill + kills {
-		j, err := l.prepare(ctx, data)
-		if err != nil {
-			return nil, err
+	var figures []figure
+	for _, mb := range []int{emptyMB, o.logMB} {
+		data := l.data()
+		if err := fill(ctx, data, mb); err != nil {
+			return figures, err
 		}
-		jobs = append(jobs, j)
-	}
-	target, err := l.grow(ctx, 2*o.rows, 1000)
-	if err != nil {
-		return nil, err
-	}
-	for _, j := range jobs[:fill] {
-		j.Target = target
-		if _, _, err := l.child(ctx, j); err != nil {
-			return nil, err
+		f := figure{id: "B15", what: fmt.Sprintf("kill -9 until the first new durable event, log of %d MB before", dirMB(data)),
+			floor: 5, target: 1, atMost: true, unit: " s"}
+		var jobs []job
+		for range kills {
+			j, err := l.prepare(ctx, data)
+			if err != nil {
+				return figures, err
+			}
+			jobs = append(jobs, j)
+		}
+		if _, err := l.grow(ctx, 2*o.rows, 1000); err != nil {
+			return figures, err
+		}
+		for _, j := range jobs {
+			j.Target = 1 << 62
+			if err := l.killed(ctx, j, 1500*time.Millisecond); err != nil {
+				return figures, err
+			}
+			j.First = true
+			r, _, err := l.child(ctx, j)
+			if err != nil {
+				return figures, err
+			}
+			f.values = append(f.values, r.First)
+		}
+		figures = append(figures, f)
+		if err := errors.Join(l.dropSlots(ctx), os.RemoveAll(data)); err != nil {
+			return figures, err
 		}
 	}
-	f := figure{id: "B15", what: fmt.Sprintf("kill -9 until the first new durable event, log of %d MB", dirMB(data)),
-		floor: 5, target: 1, atMost: true, unit: " s"}
-	for _, j := range jobs[fill:] {
-		j.Target = 1 << 62
-		if err := l.killed(ctx, j, 1500*time.Millisecond); err != nil {
-			return nil, err
-		}
-		j.First = true
-		r, _, err := l.child(ctx, j)
-		if err != nil {
-			return nil, err
-		}
-		f.values = append(f.values, r.First)
-	}
-	return []figure{f}, l.dropSlots(ctx)
+	return figures, nil
 }
 
 // killed runs a child that does j and kills it -9 after d.

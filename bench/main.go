@@ -56,6 +56,7 @@ type options struct {
 	rounds int
 	logMB  int
 	copied int
+	keys   int
 }
 
 func main() {
@@ -65,6 +66,9 @@ func main() {
 	if len(os.Args) == 3 && os.Args[1] == "copy" {
 		exit(copyAll(os.Args[2]))
 	}
+	if len(os.Args) == 4 && os.Args[1] == "keys" {
+		exit(compactKeys(os.Args[2], os.Args[3]))
+	}
 	if len(os.Args) == 3 && os.Args[1] == "parse" {
 		exit(parseAll(os.Args[2]))
 	}
@@ -73,6 +77,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "rounds of each ratio")
 	flag.IntVar(&o.logMB, "log-mb", 1024, "size of the log that B15 recovers, in MB")
 	flag.IntVar(&o.copied, "copied", 5_000_000, "rows that B10 copies")
+	flag.IntVar(&o.keys, "keys", 5_000_000, "keys that B12k compacts")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -99,7 +104,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B3", "B4", "B6", "B6s", "B7", "B8", "B9", "B10", "B11", "B12", "B12c", "B13", "B14", "B15", "B17"}
+	known := []string{"B1", "B1j", "B2", "B3", "B4", "B6", "B6s", "B7", "B8", "B9", "B10", "B11", "B12", "B12c", "B12k", "B13", "B14", "B15", "B17"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -109,7 +114,9 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		}
 	}
 	open := openLab
-	if !slices.ContainsFunc(ids, func(id string) bool { return !slices.Contains([]string{"B11", "B12", "B12c", "B13", "B14"}, id) }) {
+	if !slices.ContainsFunc(ids, func(id string) bool {
+		return !slices.Contains([]string{"B11", "B12", "B12c", "B12k", "B13", "B14"}, id)
+	}) {
 		open = openDir // the log, and what sinks make of it, need no database, and B11 has another
 	}
 	l, err := open(ctx)
@@ -136,6 +143,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B10"}, copyRows},
 		{[]string{"B11"}, mariaRatio},
 		{[]string{"B12", "B12c"}, againstBareLoop},
+		{[]string{"B12k"}, manyKeys},
 		{[]string{"B13"}, redisRatio},
 		{[]string{"B14"}, elasticRatio},
 		{[]string{"B15"}, recovery},
