@@ -115,6 +115,14 @@ func nowPostgres() map[string]string {
 	return map[string]string{"heartbeat": "ts", "nulls_with_defaults": "k", "nulls_with_defaults_noreplace": "k", "types_hstore_json_generated": "d"}
 }
 
+// TestPostgresDerived replays scenarios that no Debezium recorded. What Debezium does there is derived from its published source
+// (derived.txt says which part of it), and their records are what it says, written once by the connector itself and read by us.
+func TestPostgresDerived(t *testing.T) {
+	server := servers.Need(t, "postgres18")
+	family{dir: "testdata/pg-derived", table: postgresDifferences(), missing: missing,
+		open: func(t *testing.T, s Scenario) (Database, Scenario) { return newPostgres(t, server), s }}.replay(t)
+}
+
 // The recordings are of PostgreSQL 15, and 18 has nothing else to tell.
 func TestPostgres(t *testing.T) {
 	for _, name := range []string{"postgres15", "postgres18"} {

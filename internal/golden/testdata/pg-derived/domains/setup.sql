@@ -1,0 +1,18 @@
+create extension citext;
+create extension hstore;
+create domain dt as text;
+create domain dv as varchar(7);
+create domain dn as numeric;
+create domain dn2 as numeric(6,3);
+create domain dts as timestamp(3);
+create domain du as uuid;
+create domain dj as jsonb;
+create domain dc as char(3);
+create type color as enum('red','green');
+create domain de as color;
+create domain dd as date;
+create domain dti as time(3);
+create domain ddv as dv;
+create domain d8 as int8 default 5;
+create table a(id int primary key, t dt, v dv, n dn, n2 dn2, ts dts, u du, j dj, c dc, e de, d dd, ti dti, vv ddv, i8 d8);
+create publication ref_pub for all tables;

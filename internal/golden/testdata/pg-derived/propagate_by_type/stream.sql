@@ -1,0 +1,1 @@
+insert into a values(1,'v',1.5,2,'t');

@@ -1,0 +1,4 @@
+create schema other;
+create table a(id int primary key);
+create table other.c(id int primary key);
+create publication ref_pub for all tables;

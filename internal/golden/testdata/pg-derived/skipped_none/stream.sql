@@ -1,0 +1,2 @@
+insert into a values(1,'v');
+truncate a cascade;

@@ -1,0 +1,2 @@
+create table a(id int primary key, t time, t3 time(3), ts timestamp, ts0 timestamp(0), iv interval, ta time[], tsa timestamp(3)[]);
+create publication ref_pub for all tables;

@@ -1,0 +1,1 @@
+update a set n=2;
