@@ -50,8 +50,8 @@ func handoff(ctx context.Context, database string, n int, seed uint64, out io.Wr
 			return violations, fmt.Errorf("run %d (seed %d): %w", i+1, r.seed, err)
 		}
 		violations += len(r.judge.violations)
-		fmt.Fprintf(out, "run %d: seed %d, %d threads, %d events, %d rows copied, %d crashes, %d transactions in %.1f s\n", i+1, r.seed,
-			r.threads, r.judge.events, r.judge.copied, r.crashes, r.committed, r.took.Seconds())
+		fmt.Fprintf(out, "run %d: seed %d, %d threads, %d events, %d rows copied, %d crashes, %d transactions in %.1f s: %.0f/s\n", i+1, r.seed,
+			r.threads, r.judge.events, r.judge.copied, r.crashes, r.committed, r.took.Seconds(), float64(r.committed)/r.took.Seconds())
 		for _, v := range r.judge.violations[:min(5, len(r.judge.violations))] {
 			fmt.Fprintf(out, "  violation: %s\n", v)
 		}

@@ -19,6 +19,8 @@ type family interface {
 	create(ctx context.Context, name string) error
 	drop(ctx context.Context, name string) error
 	connect(ctx context.Context, name string) (session, error)
+	// brisk are the statements that prepare a session for brisk clients: they wait little, for locks and for the disk.
+	brisk() []string
 	// source is the plugin and the configuration of a connector on a database.
 	source(name string) (source.Plugin, map[string]string, error)
 	// statement is one change, or some that belong together.
@@ -35,6 +37,8 @@ type family interface {
 // A session is one connection.
 type session interface {
 	exec(ctx context.Context, sql string) error
+	// batch runs statements in one round trip, up to the first that fails, and counts the COMMITs.
+	batch(ctx context.Context, statements []string) (committed int, err error)
 	close(ctx context.Context) error
 }
 
@@ -45,9 +49,14 @@ func handoffColumns(table string) string {
 	return map[string]string{"item": "id, n, ver, doc", "pair": "a, b, ver, v", "whole": "id, ver, doc", "bag": "v, ver"}[table]
 }
 
-const turmoilClients = 6
+const (
+	turmoilClients = 6
+	briskClients   = 4    // beside them
+	briskRate      = 2000 // transactions a second that all clients together make at most
+	briskBatch     = 10   // transactions in one round trip
+)
 
-// turmoil is clients that write in every way there is.
+// turmoil is clients that write in every way there is, and others that write much.
 type turmoil struct {
 	db        family
 	name      string // of the database
@@ -57,8 +66,9 @@ type turmoil struct {
 
 func (l *turmoil) run(ctx context.Context) error {
 	var g errgroup.Group
-	for id := range turmoilClients {
-		c := &rioter{load: l, id: id, rnd: rand.New(rand.NewPCG(l.seed, uint64(id)+100))}
+	begun := time.Now()
+	for id := range turmoilClients + briskClients {
+		c := &rioter{load: l, id: id, brisk: id >= turmoilClients, begun: begun, rnd: rand.New(rand.NewPCG(l.seed, uint64(id)+100))}
 		g.Go(func() error { return c.run(ctx) })
 	}
 	return g.Wait()
@@ -66,10 +76,20 @@ func (l *turmoil) run(ctx context.Context) error {
 
 // rioter is one client.
 type rioter struct {
-	load *turmoil
-	id   int
-	n    int
-	rnd  *rand.Rand
+	load  *turmoil
+	id    int
+	brisk bool // makes many short transactions in each round trip
+	begun time.Time
+	n     int
+	rnd   *rand.Rand
+}
+
+// kind draws one of n kinds of statements. Those of the last few find their rows slowly, so brisk clients make fewer of them.
+func (c *rioter) kind(n, slow int) int {
+	if c.brisk && c.rnd.IntN(8) > 0 {
+		n -= slow
+	}
+	return c.rnd.IntN(n)
 }
 
 func (c *rioter) run(ctx context.Context) error {
@@ -78,11 +98,18 @@ func (c *rioter) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	write := c.one
+	if c.brisk {
+		write = c.many
+		for _, sql := range c.load.db.brisk() {
+			err = errors.Join(err, s.exec(open, sql))
+		}
+	}
 	for err == nil && ctx.Err() == nil {
-		switch err = c.transaction(open, s); {
-		case err == nil:
-			c.load.committed.Add(1)
-		case c.load.db.refused(err):
+		var committed int
+		committed, err = write(open, s)
+		c.load.committed.Add(int64(committed))
+		if err != nil && c.load.db.refused(err) {
 			err = s.exec(open, "ROLLBACK")
 		}
 	}
@@ -90,6 +117,32 @@ func (c *rioter) run(ctx context.Context) error {
 		return fmt.Errorf("client %d: %w", c.id, err)
 	}
 	return nil
+}
+
+// many runs a batch of short transactions, when it is time for them.
+func (c *rioter) many(ctx context.Context, s session) (committed int, err error) {
+	due := time.Duration(c.load.committed.Load()) * time.Second / briskRate
+	if ahead := due - time.Since(c.begun); ahead > 0 {
+		if err := pauseFor(ctx, ahead); err != nil {
+			return 0, err
+		}
+	}
+	var statements []string
+	for range briskBatch {
+		statements = append(statements, "BEGIN")
+		for range 1 + c.rnd.IntN(3) {
+			statements = append(statements, c.load.db.statement(c)...)
+		}
+		statements = append(statements, "COMMIT")
+	}
+	return s.batch(ctx, statements)
+}
+
+func (c *rioter) one(ctx context.Context, s session) (committed int, err error) {
+	if err := c.transaction(ctx, s); err != nil {
+		return 0, err
+	}
+	return 1, nil
 }
 
 // transaction runs some statements and ends them in one of five ways.

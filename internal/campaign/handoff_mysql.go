@@ -54,7 +54,8 @@ func newMySQLFamily(s *servers.Server, database string) mysqlFamily {
 
 func (f mysqlFamily) dial(ctx context.Context, name string) (*mysqlclient.Conn, error) {
 	var d net.Dialer
-	conn, err := mysqlclient.ConnectWithDialer(ctx, "tcp", f.server.Addr, "root", "", name, d.DialContext)
+	conn, err := mysqlclient.ConnectWithDialer(ctx, "tcp", f.server.Addr, "root", "", name, d.DialContext,
+		func(c *mysqlclient.Conn) error { return c.SetCapability(mysql.CLIENT_MULTI_STATEMENTS) })
 	if err != nil {
 		return nil, err
 	}
@@ -112,9 +113,25 @@ func (s mysqlSession) exec(_ context.Context, sql string) error {
 	return err
 }
 
+func (s mysqlSession) batch(_ context.Context, statements []string) (committed int, err error) {
+	done := 0
+	var failed error
+	_, err = s.ExecuteMultiple(strings.Join(statements, ";"), func(_ *mysql.Result, err error) {
+		if failed = err; err == nil && statements[done] == "COMMIT" {
+			committed++
+		}
+		done++
+	})
+	return committed, errors.Join(err, failed)
+}
+
 func (s mysqlSession) close(context.Context) error { return s.Close() }
 
 func (mysqlFamily) twoPhase(string) (prepare, commit, rollback string) { return "", "", "" }
+
+func (mysqlFamily) brisk() []string {
+	return []string{"SET SESSION binlog_row_image = 'FULL'", "SET SESSION innodb_lock_wait_timeout = 1"}
+}
 
 func (mysqlFamily) refused(err error) bool {
 	var e *mysql.MyError
@@ -149,7 +166,7 @@ func (mysqlFamily) statement(c *rioter) []string {
 		return []string{"SELECT 1 FROM " + table + " WHERE id = " + key + " FOR UPDATE", "INSERT IGNORE INTO " + table + " VALUES (" + key + ", " + values + ")"}
 	}
 	key := fmt.Sprint(id)
-	switch c.rnd.IntN(13) {
+	switch c.kind(13, 3) {
 	case 0, 1:
 		return one("UPDATE item SET n = n + 1, ver = %s WHERE id = %d", tick, id)
 	case 2:
@@ -173,14 +190,14 @@ func (mysqlFamily) statement(c *rioter) []string {
 		c.n++
 		return one("UPDATE item SET id = %d, ver = %s WHERE id = %d", 10_000_000*(c.id+1)+c.n, tick, id)
 	case 8:
-		return one("UPDATE pair SET v = 'w%d', ver = %s WHERE b = %d AND a LIKE '%%%d'", id, tick, other%7, other%10)
-	case 9:
-		return one("UPDATE pair SET a = CONCAT('m', a), ver = %s WHERE b = %d AND a LIKE '%%%d' AND LENGTH(a) < 12", tick, other%7, other%50)
-	case 10:
 		return one("UPDATE whole SET ver = %s WHERE id = 'w%d'", tick, id/3)
-	case 11:
+	case 9:
 		key = fmt.Sprintf("'w%d'", id/3)
 		return append(one("DELETE FROM whole WHERE id = %s", key), insert("whole", key, tick+", REPEAT('y', 2100)")...)
+	case 10:
+		return one("UPDATE pair SET v = 'w%d', ver = %s WHERE b = %d AND a LIKE '%%%d'", id, tick, other%7, other%10)
+	case 11:
+		return one("UPDATE pair SET a = CONCAT('m', a), ver = %s WHERE b = %d AND a LIKE '%%%d' AND LENGTH(a) < 12", tick, other%7, other%50)
 	}
 	return [][]string{
 		one("INSERT INTO bag VALUES (%d, %s)", id%10, tick),

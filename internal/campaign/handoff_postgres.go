@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -71,15 +72,33 @@ func (s pgSession) exec(ctx context.Context, sql string) error {
 	return err
 }
 
+func (s pgSession) batch(ctx context.Context, statements []string) (committed int, err error) {
+	results := s.PgConn().Exec(ctx, strings.Join(statements, ";"))
+	for results.NextResult() {
+		tag, err := results.ResultReader().Close()
+		if err != nil {
+			break // Close below tells
+		}
+		if tag.String() == "COMMIT" {
+			committed++
+		}
+	}
+	return committed, results.Close()
+}
+
 func (s pgSession) close(ctx context.Context) error { return s.Close(ctx) }
 
 func (pgFamily) twoPhase(gid string) (prepare, commit, rollback string) {
 	return "PREPARE TRANSACTION " + gid, "COMMIT PREPARED " + gid, "ROLLBACK PREPARED " + gid
 }
 
+func (pgFamily) brisk() []string {
+	return []string{"SET synchronous_commit = off", "SET lock_timeout = '20ms'"}
+}
+
 func (pgFamily) refused(err error) bool {
 	var e *pgconn.PgError
-	return errors.As(err, &e) && slices.Contains([]string{"40P01", "23505"}, e.Code)
+	return errors.As(err, &e) && slices.Contains([]string{"40P01", "23505", "55P03"}, e.Code)
 }
 
 func (f pgFamily) lines(ctx context.Context, name, table string) ([]string, error) {
@@ -101,7 +120,7 @@ func (pgFamily) statement(c *rioter) []string {
 
 func pgStatement(c *rioter) string {
 	id, other := 1+c.rnd.IntN(handoffRows), 1+c.rnd.IntN(handoffRows)
-	switch c.rnd.IntN(13) {
+	switch c.kind(13, 3) {
 	case 0, 1: // leaves the large value as it is
 		return fmt.Sprintf("UPDATE item SET n = n + 1, ver = nextval('ver') WHERE id = %d", id)
 	case 2:
@@ -123,14 +142,14 @@ func pgStatement(c *rioter) string {
 	case 7: // a row gets a key that nobody had
 		c.n++
 		return fmt.Sprintf("UPDATE item SET id = %d, ver = nextval('ver') WHERE id = %d", 10_000_000*(c.id+1)+c.n, id)
-	case 8:
-		return fmt.Sprintf("UPDATE pair SET v = 'w%d', ver = nextval('ver') WHERE b = %d AND a LIKE '%%%d'", id, other%7, other%10)
-	case 9:
-		return fmt.Sprintf("UPDATE pair SET a = 'm' || a, ver = nextval('ver') WHERE b = %d AND a LIKE '%%%d' AND length(a) < 12", other%7, other%50)
-	case 10: // the old row is logged whole, the new one without the large value
+	case 8: // the old row is logged whole, the new one without the large value
 		return fmt.Sprintf("UPDATE whole SET ver = nextval('ver') WHERE id = 'w%d'", id/3)
-	case 11:
+	case 9:
 		return fmt.Sprintf("DELETE FROM whole WHERE id = 'w%[1]d'; INSERT INTO whole VALUES ('w%[1]d', nextval('ver'), repeat('y', 2100)) ON CONFLICT DO NOTHING", id/3)
+	case 10:
+		return fmt.Sprintf("UPDATE pair SET v = 'w%d', ver = nextval('ver') WHERE b = %d AND a LIKE '%%%d'", id, other%7, other%10)
+	case 11:
+		return fmt.Sprintf("UPDATE pair SET a = 'm' || a, ver = nextval('ver') WHERE b = %d AND a LIKE '%%%d' AND length(a) < 12", other%7, other%50)
 	}
 	return []string{
 		fmt.Sprintf("INSERT INTO bag VALUES (%d, nextval('ver'))", id%10),
