@@ -54,6 +54,7 @@ func (w *weave) meet(ctx context.Context, t *change.Table) error {
 func (w *weave) pass(ctx context.Context, b *change.Batch) error {
 	w.prependResets(b)
 	dropped := false
+	var loose []*change.Event
 	for i := range b.Events {
 		e := &b.Events[i]
 		if e.Table == nil || e.Raw != nil {
@@ -76,9 +77,12 @@ func (w *weave) pass(ctx context.Context, b *change.Batch) error {
 		}
 		if drop {
 			e.Op, dropped = evicted, true
-		} else if err := w.mendLoose(ctx, t, e, b); err != nil {
-			return err
+		} else if w.mayBeMissed(t, e) {
+			loose = append(loose, e)
 		}
+	}
+	if err := w.mendLoose(ctx, loose, b); err != nil {
+		return err
 	}
 	if dropped {
 		dropEvicted(b)
@@ -86,21 +90,20 @@ func (w *weave) pass(ctx context.Context, b *change.Batch) error {
 	return w.retire(b.Resume)
 }
 
-// mendLoose completes an update of a row that no open chunk holds: it may have moved from a piece that is to be read into one
-// that was read, so that no chunk would ever hold it.
-func (w *weave) mendLoose(ctx context.Context, t *tableState, e *change.Event, b *change.Batch) error {
-	if !t.loose || w.fetcher == nil || e.Op != change.OpUpdate || e.After == nil || e.After.Complete() || t.over() {
+// mayBeMissed reports whether e is an update of a row that no open chunk holds, which leaves out columns: the row may have moved
+// from a piece that is to be read into one that was read, so that no chunk would ever hold it.
+func (w *weave) mayBeMissed(t *tableState, e *change.Event) bool {
+	return t.loose && w.fetcher != nil && e.Op == change.OpUpdate && e.After != nil && !e.After.Complete() && !t.over()
+}
+
+// mendLoose completes events of such rows.
+func (w *weave) mendLoose(ctx context.Context, loose []*change.Event, b *change.Batch) error {
+	return w.fill(ctx, loose, b, func(e *change.Event) error { // its table has another structure by now
+		if t := w.stateOf(e.Table); t != nil && !t.over() {
+			w.again(t)
+		}
 		return nil
-	}
-	row, asked, err := w.fetch(ctx, e, b)
-	if err != nil {
-		return fmt.Errorf("unchanged columns of a row of %s: %w", t.name, err)
-	}
-	complete(e.After, row, b)
-	if !asked { // the table has another structure by now
-		w.again(t)
-	}
-	return nil
+	})
 }
 
 // tornPair reports whether d and c are the two halves of a key change whose new row lacks columns.
@@ -206,59 +209,68 @@ func (w *weave) mend(ctx context.Context, b *change.Batch) error {
 			torn = append(torn, e)
 		}
 	}
-	for len(torn) > 0 {
-		e := torn[0]
-		left, err := w.mendAtOnce(ctx, torn, b)
-		if err == nil && len(left) == len(torn) {
-			var row change.Row
-			var asked bool
-			row, asked, err = w.fetch(ctx, e, b)
-			complete(e.After, row, b)
-			if left = torn[1:]; err == nil && !asked {
-				err = w.retake(ctx, e)
+	return w.fill(ctx, torn, b, func(e *change.Event) error { return w.retake(ctx, e) })
+}
+
+// mostKeys is how many rows are asked for at once.
+const mostKeys = 128
+
+// fill makes events whole by reading their rows, not as they were before the events: it waits until their transactions are visible.
+// A row that is gone fills nothing. unknown gets one event of a table that can't be asked for any more.
+func (w *weave) fill(ctx context.Context, events []*change.Event, b *change.Batch, unknown func(*change.Event) error) error {
+	for pause := firstRetry; len(events) > 0; {
+		asked, left := sameTable(events)
+		t := asked[0].Table
+		var keys [][]byte
+		number := map[string]int{} // of each key
+		for _, e := range asked {
+			if _, ok := number[string(e.Key)]; !ok {
+				number[string(e.Key)] = len(keys)
+				keys = append(keys, e.Key)
 			}
 		}
+		rows, seen, err := w.fetcher.Fetch(ctx, t, keys, b)
 		if err != nil {
-			return fmt.Errorf("unchanged columns of a row of %s under its new key: %w", e.Table.Name, err)
+			return fmt.Errorf("unchanged columns of rows of %s: %w", t.Name, err)
 		}
-		torn = left
+		if seen == nil {
+			if err := unknown(asked[0]); err != nil {
+				return err
+			}
+			events = left
+			continue
+		}
+		hidden := 0
+		for _, e := range asked {
+			if seen.Side(e) == Before {
+				complete(e.After, rows[number[string(e.Key)]], b)
+			} else {
+				left = append(left, e)
+				hidden++
+			}
+		}
+		if events = left; hidden < len(asked) {
+			pause = firstRetry
+			continue
+		}
+		if !sleep(ctx, pause) {
+			return ctx.Err()
+		}
+		pause = min(2*pause, longestRetry)
 	}
 	return nil
 }
 
-// mendAtOnce reads the rows of all events of one table, that of the first one, by one snapshot, and returns the events that are left:
-// those of other tables, and those whose transactions the snapshot does not see yet.
-func (w *weave) mendAtOnce(ctx context.Context, torn []*change.Event, b *change.Batch) (left []*change.Event, err error) {
-	f, ok := w.fetcher.(BatchFetcher)
-	if !ok || len(torn) < 2 {
-		return torn, nil
-	}
-	var asked []*change.Event
-	var keys [][]byte
-	for _, e := range torn {
-		if e.Table == torn[0].Table {
-			asked, keys = append(asked, e), append(keys, e.Key)
+// sameTable returns up to mostKeys of the events, all of the first one's table, and the others.
+func sameTable(events []*change.Event) (some, others []*change.Event) {
+	for _, e := range events {
+		if e.Table == events[0].Table && len(some) < mostKeys {
+			some = append(some, e)
 		} else {
-			left = append(left, e)
+			others = append(others, e)
 		}
 	}
-	rows, seen, err := f.FetchAll(ctx, torn[0].Table, keys, b)
-	if err != nil {
-		return nil, err
-	}
-	for i, e := range asked {
-		switch {
-		case seen == nil: // the table has another structure by now
-			if err := w.retake(ctx, e); err != nil {
-				return nil, err
-			}
-		case seen.Side(e) == Before:
-			complete(e.After, rows[i], b)
-		default:
-			left = append(left, e)
-		}
-	}
-	return left, nil
+	return some, others
 }
 
 // retake copies the table of e once more, because the row of e could not be made whole. Where the configuration wants no rows
@@ -283,23 +295,6 @@ func (w *weave) retake(ctx context.Context, e *change.Event) error {
 	}
 	w.progressed()
 	return nil
-}
-
-// fetch reads the row of e, not as it was before e: it waits until e's transaction is visible. asked is false if the row can't
-// be asked for.
-func (w *weave) fetch(ctx context.Context, e *change.Event, b *change.Batch) (row change.Row, asked bool, err error) {
-	for pause := firstRetry; ; pause = min(2*pause, longestRetry) {
-		row, win, err := w.fetcher.Fetch(ctx, e.Table, e.Key, b)
-		if err != nil {
-			return nil, false, err
-		}
-		if win == nil || win.Side(e) == Before {
-			return row, win != nil, nil
-		}
-		if !sleep(ctx, pause) {
-			return nil, false, ctx.Err()
-		}
-	}
 }
 
 func dropEvicted(b *change.Batch) {

@@ -21,20 +21,14 @@ type Scanner interface {
 	Scan(ctx context.Context, t *change.Table, after []byte, limit int, b *change.Batch) (Window, error)
 }
 
-// Fetcher is the optional power of a source.Source to read one row. Where the database does not log unchanged large columns,
+// Fetcher is the optional power of a source.Source to read rows by their keys. Where the database does not log unchanged large columns,
 // a change of key arrives as a delete and a create that lacks those columns; Fetch is how the create becomes whole.
 type Fetcher interface {
-	// Fetch returns the row of t with this key as it is now, in b's memory; nil if there is none or the table's
-	// structure is no longer t's. The window tells which transactions it saw; it is asked for Side only, and only
-	// whether it is Before; nil with a nil row if the row can't be asked for at all. Fetch adds no event to b.
-	Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, Window, error)
-}
-
-// BatchFetcher is the optional power of a Fetcher whose reads cost more round trips than one: it reads many rows by one snapshot.
-type BatchFetcher interface {
-	// FetchAll does what Fetch does for each of keys, which has at least one: rows has a row for each, nil where there is none, all
-	// of them seen by the one window.
-	FetchAll(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen Window, err error)
+	// Fetch returns the rows of t with these keys, of which there is at least one, as one snapshot of the database sees them now, in
+	// b's memory: a row for each key, nil where there is none. The window tells which transactions the snapshot saw; it is asked for
+	// Side only, and only whether that is Before. Both are nil if the rows can't be asked for: the table's structure is no longer t's,
+	// or its key finds no rows. Fetch adds no event to b.
+	Fetch(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen Window, err error)
 }
 
 // Estimator is the optional power of a Scanner to tell about how many rows a table has, -1 if it doesn't know. It must

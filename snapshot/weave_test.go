@@ -335,7 +335,7 @@ func TestStructureChange(t *testing.T) {
 // fetching is a fake whose rows can't be asked for, because tables have another structure by now.
 type fetching struct{ *fake }
 
-func (fetching) Fetch(context.Context, *change.Table, []byte, *change.Batch) (change.Row, snapshot.Window, error) {
+func (fetching) Fetch(context.Context, *change.Table, [][]byte, *change.Batch) ([]change.Row, snapshot.Window, error) {
 	return nil, nil, nil
 }
 

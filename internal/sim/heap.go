@@ -15,8 +15,8 @@ import (
 type HeapSource struct{ *Source }
 
 var (
-	_ snapshot.Divider      = (*HeapSource)(nil)
-	_ snapshot.BatchFetcher = (*HeapSource)(nil)
+	_ snapshot.Divider = (*HeapSource)(nil)
+	_ snapshot.Fetcher = (*HeapSource)(nil)
 )
 
 // HeapSource opens the database for one run of a connector.
@@ -93,19 +93,4 @@ func (s *HeapSource) ScanPiece(ctx context.Context, ct *change.Table, p snapshot
 	db.scans = append(db.scans, ScanCall{t.Name.String(), string(p.After), len(b.Events)})
 	db.mu.Unlock()
 	return w, db.pause(ctx)
-}
-
-// FetchAll implements snapshot.BatchFetcher.
-func (s *HeapSource) FetchAll(_ context.Context, t *change.Table, keys [][]byte, b *change.Batch) ([]change.Row, snapshot.Window, error) {
-	s.db.mu.Lock()
-	defer s.db.mu.Unlock()
-	w := &window{db: s.db, seen: s.db.seen}
-	rows := make([]change.Row, len(keys))
-	for i, key := range keys {
-		rows[i] = b.CopyRow(s.db.find(t).rows[string(key)])
-	}
-	if !s.db.quiet() {
-		s.db.step()
-	}
-	return rows, w, nil
 }

@@ -280,14 +280,18 @@ func (s *stream) Close() error {
 func (s *Source) Tables(context.Context) ([]*change.Table, error) { return s.db.Tables(), nil }
 
 // Fetch implements snapshot.Fetcher.
-func (s *Source) Fetch(_ context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, snapshot.Window, error) {
+func (s *Source) Fetch(_ context.Context, t *change.Table, keys [][]byte, b *change.Batch) ([]change.Row, snapshot.Window, error) {
 	s.db.mu.Lock()
 	defer s.db.mu.Unlock()
-	w, row := &window{db: s.db, seen: s.db.seen}, s.db.find(t).rows[string(key)]
+	w := &window{db: s.db, seen: s.db.seen}
+	rows := make([]change.Row, len(keys))
+	for i, key := range keys {
+		rows[i] = b.CopyRow(s.db.find(t).rows[string(key)])
+	}
 	if !s.db.quiet() {
 		s.db.step()
 	}
-	return b.CopyRow(row), w, nil
+	return rows, w, nil
 }
 
 // window sees the transactions that were visible when the snapshot was taken; it is passed at a log position that was

@@ -19,11 +19,11 @@ import (
 )
 
 var (
-	_ snapshot.Fetcher      = (*Source)(nil)
-	_ snapshot.BatchFetcher = (*Source)(nil)
-	_ snapshot.Estimator    = (*Source)(nil)
-	_ snapshot.Selector     = (*Source)(nil)
-	_ snapshot.Namer        = (*Source)(nil)
+	_ snapshot.Fetcher   = (*Source)(nil)
+	_ snapshot.Fetcher   = (*Source)(nil)
+	_ snapshot.Estimator = (*Source)(nil)
+	_ snapshot.Selector  = (*Source)(nil)
+	_ snapshot.Namer     = (*Source)(nil)
 )
 
 // A scanTable is what Scan needs to read a table that Tables has returned.
@@ -361,16 +361,7 @@ func changed(err error) bool {
 }
 
 // Fetch implements snapshot.Fetcher.
-func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, snapshot.Window, error) {
-	rows, seen, err := s.FetchAll(ctx, t, [][]byte{key}, b)
-	if err != nil || seen == nil {
-		return nil, nil, err
-	}
-	return rows[0], seen, nil
-}
-
-// FetchAll implements snapshot.BatchFetcher.
-func (s *Source) FetchAll(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen snapshot.Window, err error) {
+func (s *Source) Fetch(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) (rows []change.Row, seen snapshot.Window, err error) {
 	r := s.tables.relation(t)
 	if r == nil || !r.unique {
 		return nil, nil, nil

@@ -2,20 +2,14 @@ package postgres
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"time"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/source/postgres/pgoutput"
 )
 
-// maxVisibleWait bounds the pauses of complete, which double: about twice as long in all.
-const maxVisibleWait = 5 * time.Second
-
-// change turns the decoded insert, update, delete, truncate or message into events in b. With old, they were delivered before: they
-// are counted, not completed.
-func (s *stream) change(ctx context.Context, b *change.Batch, lsn uint64, old bool) error {
+// change turns the decoded insert, update, delete, truncate or message into events in b.
+func (s *stream) change(b *change.Batch, lsn uint64) error {
 	switch s.msg.Kind {
 	case pgoutput.KindTruncate:
 		return s.truncate(b, lsn)
@@ -50,11 +44,11 @@ func (s *stream) change(ctx context.Context, b *change.Batch, lsn uint64, old bo
 		e.Before, e.Key = before, s.rowKey(b, r, before, 0)
 		return nil
 	default:
-		return s.update(ctx, b, r, lsn, old)
+		return s.update(b, r, lsn)
 	}
 }
 
-func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn uint64, old bool) error {
+func (s *stream) update(b *change.Batch, r *relation, lsn uint64) error {
 	row := &s.msg.Row
 	after, err := r.row(b, row.New, false)
 	if err != nil {
@@ -84,47 +78,14 @@ func (s *stream) update(ctx context.Context, b *change.Batch, r *relation, lsn u
 		e.Before, e.After, e.Key = before, after, key
 		return nil
 	}
-	// The key has changed: to those who keep rows by key that is one row less and another one more.
-	if !old && !after.Complete() {
-		if err := s.complete(ctx, b, r, after, key); err != nil {
-			return err
-		}
-	}
+	// The key has changed: to those who keep rows by key that is one row less and another one more. Package snapshot reads what the
+	// other one lacks.
 	was := b.Copy(oldKey)
 	e := s.event(b, r.table, r.topic, change.OpDelete, lsn)
 	e.Before, e.Key, e.Headers = before, was, []change.Header{{Key: change.HeaderNewKey, Value: key}}
 	e = s.event(b, r.table, r.topic, change.OpCreate, lsn)
 	e.After, e.Key, e.Headers = after, key, []change.Header{{Key: change.HeaderOldKey, Value: was}}
 	return nil
-}
-
-// complete fills the Absent columns of a row under a new key from the table as it is now: nobody downstream has a row
-// of that key to take them from. A transaction is in the stream a moment before others see it, so the read is repeated
-// until it does. When the row is gone by now, its next event says so and they stay Absent.
-func (s *stream) complete(ctx context.Context, b *change.Batch, r *relation, after change.Row, key []byte) error {
-	wait := time.Millisecond
-	for {
-		now, seen, err := s.src.fetch(ctx, r, key, b)
-		if err != nil {
-			return fmt.Errorf("complete a row of %s under its new key: %w", r.table.Name, err)
-		}
-		if seen != nil && !seen.sees(s.begin.XID) {
-			if wait > maxVisibleWait {
-				return fmt.Errorf("complete a row of %s under its new key: transaction %d is committed and still not visible", r.table.Name, s.begin.XID)
-			}
-			if err := pause(ctx, wait); err != nil {
-				return err
-			}
-			wait *= 2
-			continue
-		}
-		for i := range now {
-			if after[i].Kind == change.Absent {
-				after[i] = now[i]
-			}
-		}
-		return nil
-	}
 }
 
 func (s *stream) truncate(b *change.Batch, lsn uint64) error {

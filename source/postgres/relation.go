@@ -172,6 +172,48 @@ func (r *relation) keyColumn(n int) (column, parameter string) {
 	return ident(r.table.Columns[r.table.Key[n]].Name), fmt.Sprintf("$%d::text::%s", n+1, r.keyCasts[n])
 }
 
+// keyList returns a FROM item k of keys, each with its number, from one array of texts for each key column, and the condition that
+// a row has the key of k. keyArrays makes the arrays.
+func (r *relation) keyList() (from, where string) {
+	var arrays, names, equal []string
+	for n := range r.table.Key {
+		column, _ := r.keyColumn(n)
+		arrays, names = append(arrays, fmt.Sprintf("$%d::text[]", n+1)), append(names, fmt.Sprintf("k%d", n+1))
+		equal = append(equal, fmt.Sprintf("%s OPERATOR(%s.=) k.k%d::text::%s", column, r.keySpace[n], n+1, r.keyCasts[n]))
+	}
+	return fmt.Sprintf("unnest(%s) WITH ORDINALITY AS k(%s, number)", strings.Join(arrays, ", "), strings.Join(names, ", ")), strings.Join(equal, " AND ")
+}
+
+// keyArrays turns key tuples of the table into the parameters for keyList.
+func (r *relation) keyArrays(keys [][]byte) ([][]byte, error) {
+	arrays := make([][]byte, len(r.table.Key))
+	for i, key := range keys {
+		params, err := r.keyParameters(key)
+		if err != nil {
+			return nil, err
+		}
+		for n, p := range params {
+			arrays[n] = append(arrays[n], "{,"[min(i, 1)])
+			if p == nil {
+				arrays[n] = append(arrays[n], "NULL"...)
+				continue
+			}
+			arrays[n] = append(arrays[n], '"')
+			for _, c := range p {
+				if c == '"' || c == '\\' {
+					arrays[n] = append(arrays[n], '\\')
+				}
+				arrays[n] = append(arrays[n], c)
+			}
+			arrays[n] = append(arrays[n], '"')
+		}
+	}
+	for n := range arrays {
+		arrays[n] = append(arrays[n], '}')
+	}
+	return arrays, nil
+}
+
 // keyOrder returns the key columns for an ORDER BY, "" if the table has no key to find rows by.
 func (r *relation) keyOrder() string {
 	if r.chosen {
@@ -183,16 +225,6 @@ func (r *relation) keyOrder() string {
 		list = append(list, column)
 	}
 	return strings.Join(list, ", ")
-}
-
-// keyEquals returns the condition that the key is that of the parameters.
-func (r *relation) keyEquals() string {
-	var list []string
-	for n := range r.table.Key {
-		column, parameter := r.keyColumn(n)
-		list = append(list, fmt.Sprintf("%s OPERATOR(%s.=) %s", column, r.keySpace[n], parameter))
-	}
-	return strings.Join(list, " AND ")
 }
 
 // keyAfter returns the condition that the key is greater than the parameters, in the order of keyOrder. The operators are
@@ -214,7 +246,7 @@ func (r *relation) keyAfter() string {
 	return fmt.Sprintf("%s OPERATOR(%s.>=) %s AND (%s)", columns[0], r.keySpace[0], parameters[0], strings.Join(spelled, " OR "))
 }
 
-// keyParameters turns a key tuple of the table into the parameters for keyEquals and keyAfter.
+// keyParameters turns a key tuple of the table into the parameters for keyAfter.
 func (r *relation) keyParameters(key []byte) ([][]byte, error) {
 	var b change.Batch
 	row, err := change.DecodeKey(&b, r.table, key)

@@ -451,44 +451,38 @@ func gone(err error) bool {
 	return errors.As(err, &e) && (e.Code == "42P01" || e.Code == "42703" || e.Code == "42704" || e.Code == "3F000")
 }
 
-// Fetch implements snapshot.Fetcher.
-func (s *Source) Fetch(ctx context.Context, t *change.Table, key []byte, b *change.Batch) (change.Row, snapshot.Window, error) {
+// Fetch implements snapshot.Fetcher by one statement.
+func (s *Source) Fetch(ctx context.Context, t *change.Table, keys [][]byte, b *change.Batch) ([]change.Row, snapshot.Window, error) {
 	r := s.tables.relation(t)
 	if r == nil {
 		return nil, nil, nil
 	}
-	row, v, err := s.fetch(ctx, r, key, b)
-	if err != nil || v == nil {
-		return nil, nil, err
-	}
-	s.settings.shaper().Mask(b, r.table, row)
-	return row, &window{view: *v, high: math.MaxUint64}, nil
-}
-
-// fetch reads the row with a key as it is now, in b's memory, with the snapshot it was read under. The row is nil if there
-// is none; both are nil if the table has changed too much to be asked.
-func (s *Source) fetch(ctx context.Context, r *relation, key []byte, b *change.Batch) (row change.Row, seen *view, err error) {
-	params, err := r.keyParameters(key)
+	arrays, err := r.keyArrays(keys)
 	if err != nil {
 		return nil, nil, err
 	}
-	sql := "SELECT s.v, r.* FROM (SELECT pg_current_snapshot() AS v) s LEFT JOIN LATERAL (SELECT true, " + r.selectList() + " FROM " +
-		r.target + " WHERE " + r.keyEquals() + " LIMIT 1) r ON true"
+	from, where := r.keyList()
+	sql := "SELECT s.v, r.* FROM (SELECT pg_current_snapshot() AS v) s CROSS JOIN " + from + " LEFT JOIN LATERAL (SELECT true, " +
+		r.selectList() + " FROM " + r.target + " WHERE " + where + " LIMIT 1) r ON true ORDER BY k.number"
+	rows := make([]change.Row, 0, len(keys))
+	seen := &window{high: math.MaxUint64}
 	err = s.control.do(ctx, func(conn *pgx.Conn) error {
-		res := conn.PgConn().ExecParams(ctx, sql, params, nil, nil, r.appendFormats([]int16{textFormat, textFormat}))
+		rows = rows[:0]
+		res := conn.PgConn().ExecParams(ctx, sql, arrays, nil, nil, r.appendFormats([]int16{textFormat, textFormat}))
 		var failed error
 		if fields := res.FieldDescriptions(); len(fields) > 2 {
 			failed = sameTypes(r, fields[2:])
 		}
-		if res.NextRow() && failed == nil {
+		for failed == nil && res.NextRow() {
 			values := res.Values()
-			var v view
-			if v, failed = parseView(string(values[0])); failed == nil {
-				seen = &v
+			var row change.Row
+			if len(rows) == 0 {
+				seen.view, failed = parseView(string(values[0]))
 			}
 			if failed == nil && values[1] != nil {
 				row, failed = r.result(b, values[2:])
 			}
+			rows = append(rows, row)
 		}
 		_, err := res.Close()
 		return errors.Join(failed, err)
@@ -496,7 +490,17 @@ func (s *Source) fetch(ctx context.Context, r *relation, key []byte, b *change.B
 	if gone(err) || errors.Is(err, snapshot.ErrChanged) {
 		return nil, nil, nil
 	}
-	return row, seen, err
+	if err == nil && len(rows) != len(keys) {
+		err = fmt.Errorf("%d rows of %s for %d keys", len(rows), t.Name, len(keys))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	shaper := s.settings.shaper()
+	for _, row := range rows {
+		shaper.Mask(b, r.table, row)
+	}
+	return rows, seen, nil
 }
 
 // Estimate implements snapshot.Estimator by the planner's statistics.

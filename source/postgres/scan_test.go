@@ -209,21 +209,30 @@ func TestFetchAndEstimate(t *testing.T) {
 	if _, err := p.src.Scan(t.Context(), tables[0], nil, 1, &b); err != nil {
 		t.Fatal(err)
 	}
-	key := b.Events[0].Key
-	row, w, err := p.src.Fetch(t.Context(), tables[0], key, &b)
-	if err != nil || w == nil || len(b.Events) != 1 || string(row[2].Data) != "v" {
-		t.Fatalf("%v, %v, %v", row, w, err)
+	none, ok := change.AppendKey(nil, tables[0], change.Row{{Kind: change.Int, Num: 1}, {Kind: change.Text, Data: []byte(`{"\,NULL`)}, {Kind: change.Null}})
+	if !ok {
+		t.Fatal("no key")
+	}
+	d.exec(`INSERT INTO t VALUES (2, '{"\,NULL', 'w')`)
+	odd, ok := change.AppendKey(nil, tables[0], change.Row{{Kind: change.Int, Num: 2}, {Kind: change.Text, Data: []byte(`{"\,NULL`)}, {Kind: change.Null}})
+	if !ok {
+		t.Fatal("no key")
+	}
+	keys := [][]byte{odd, none, b.Events[0].Key}
+	rows, w, err := p.src.Fetch(t.Context(), tables[0], keys, &b)
+	if err != nil || w == nil || len(b.Events) != 1 || len(rows) != 3 || string(rows[0][2].Data) != "w" || rows[1] != nil || string(rows[2][2].Data) != "v" {
+		t.Fatalf("%v, %v, %v", rows, w, err)
 	}
 	if n, err := p.src.Estimate(t.Context(), tables[0]); n != 1 || err != nil {
 		t.Errorf("estimate %d, %v", n, err)
 	}
 	d.exec("DELETE FROM t")
-	if row, w, err := p.src.Fetch(t.Context(), tables[0], key, &b); row != nil || w == nil || err != nil {
-		t.Errorf("a row that is gone: %v, %v, %v", row, w, err)
+	if rows, w, err := p.src.Fetch(t.Context(), tables[0], keys[:1], &b); len(rows) != 1 || rows[0] != nil || w == nil || err != nil {
+		t.Errorf("a row that is gone: %v, %v, %v", rows, w, err)
 	}
 	d.exec("ALTER TABLE t DROP v")
-	if row, w, err := p.src.Fetch(t.Context(), tables[0], key, &b); row != nil || w != nil || err != nil {
-		t.Errorf("a changed table: %v, %v, %v", row, w, err)
+	if rows, w, err := p.src.Fetch(t.Context(), tables[0], keys, &b); rows != nil || w != nil || err != nil {
+		t.Errorf("a changed table: %v, %v, %v", rows, w, err)
 	}
 }
 

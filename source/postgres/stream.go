@@ -248,11 +248,11 @@ func (s *stream) decode(ctx context.Context, b *change.Batch, lsn uint64, payloa
 		s.changes++
 		if s.changes > s.pos.Ordinal {
 			s.pos.Ordinal, s.pos.TxID, s.pos.Time = s.changes, s.begin.XID, s.commit
-			return s.change(ctx, b, lsn, false)
+			return s.change(b, lsn)
 		}
 		// Delivered before the resume: only its events are counted.
 		s.trial.Reset()
-		return s.change(ctx, &s.trial, lsn, true)
+		return s.change(&s.trial, lsn)
 	case pgoutput.KindType:
 		return nil
 	default:

@@ -537,10 +537,11 @@ func testFetch(t *testing.T, h Harness) {
 		row[table.Column("id")] = change.Value{Kind: change.Int, Num: uint64(id)}
 		key, _ := change.AppendKey(nil, table, row)
 		var b change.Batch
-		got, w, err := f.Fetch(t.Context(), table, key, &b)
+		rows, w, err := f.Fetch(t.Context(), table, [][]byte{key}, &b)
 		if err != nil {
 			t.Fatal(err)
 		}
+		got := rows[0]
 		if (got != nil) != there {
 			t.Fatalf("row %d is %v", id, got)
 		}
