@@ -5,8 +5,10 @@ import (
 	"encoding/json"
 	"hash/crc32"
 	"maps"
+	"math"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -23,6 +25,10 @@ type membership struct {
 	actions string // the operations that it publishes
 	options uint32 // a hash of all that its row in the catalog says
 	writer  uint32 // the transaction that wrote that row
+	// rewrites counts how often rows of publications were written again in this database, by the server's statistics.
+	rewrites int64
+	// doubted is when it was first seen that the row was written again to the same values; zero: it was not.
+	doubted time.Time
 	tables  []candidate
 	sent    map[uint32]published // of the tables
 }
@@ -31,11 +37,12 @@ type membership struct {
 func readMembership(ctx context.Context, conn *pgx.Conn, name string, tables []candidate) (*membership, error) {
 	m := &membership{tables: tables, sent: map[uint32]published{}}
 	rows, err := conn.Query(ctx, `SELECT oid, concat_ws(', ', CASE WHEN pubinsert THEN 'insert' END, CASE WHEN pubupdate THEN 'update' END,
-		CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END), to_jsonb(p)::text, xmin::text::bigint
+		CASE WHEN pubdelete THEN 'delete' END, CASE WHEN pubtruncate THEN 'truncate' END), to_jsonb(p)::text, xmin::text::bigint,
+		COALESCE(pg_stat_get_tuples_updated('pg_catalog.pg_publication'::regclass), 0)
 		FROM pg_publication p WHERE pubname = $1`, name)
 	var row string
 	if err == nil {
-		_, err = pgx.ForEachRow(rows, []any{&m.oid, &m.actions, &row, &m.writer}, func() error { return nil })
+		_, err = pgx.ForEachRow(rows, []any{&m.oid, &m.actions, &row, &m.writer, &m.rewrites}, func() error { return nil })
 	}
 	m.options = crc32.ChecksumIEEE([]byte(row))
 	if err != nil || m.oid == 0 {
@@ -63,9 +70,6 @@ func (m *membership) lost(c *settings, now *membership) error {
 	case now.actions != m.actions:
 		return fault.Permanentf("PUBLICATION_CHANGED", "run ALTER PUBLICATION "+ident(name)+" SET (publish = "+literal(m.actions)+") and "+resnapshot,
 			"publication %s publishes only %q now", name, now.actions)
-	case now.options == m.options && now.writer != m.writer:
-		return fault.Permanentf("PUBLICATION_CHANGED", resnapshot+": what changed meanwhile may not have been sent",
-			"publication %s was altered and altered back", name)
 	}
 	for _, c := range now.tables {
 		was, captured := m.sent[c.oid]
@@ -83,18 +87,47 @@ func (m *membership) lost(c *settings, now *membership) error {
 	return nil
 }
 
+// flushed is how long a session keeps what it counted to itself at most, once it has nothing to do.
+const flushed = 11 * time.Second
+
+// settle judges a publication whose row was written again and says what it said: once, by a command that changed nothing, or more than
+// once, so that something was not sent meanwhile. The server counts how often, but a session may tell later what it did: until it must
+// have told, now keeps the doubt. at is the time of now. (Invariant 7)
+func (m *membership) settle(c *settings, now *membership, at time.Time) error {
+	if now.options != m.options || now.writer == m.writer {
+		return nil
+	}
+	if n := now.rewrites - m.rewrites; n < 0 || n > 1 {
+		return alteredBack(c)
+	}
+	since := m.doubted
+	if since.IsZero() {
+		since = at
+	}
+	if now.rewrites == m.rewrites || at.Sub(since) < flushed {
+		now.writer, now.rewrites, now.doubted = m.writer, m.rewrites, since
+	}
+	return nil
+}
+
+func alteredBack(c *settings) error {
+	return fault.Permanentf("PUBLICATION_CHANGED", resnapshot+": what changed meanwhile may not have been sent",
+		"publication %s was altered and altered back", c.Publication)
+}
+
 // noted is a membership as a position has it: by schema and table the oid, the entry and the lists of each.
 type noted struct {
-	OID     uint32                          `json:"oid"`
-	Actions string                          `json:"actions"`
-	Options uint32                          `json:"options"`
-	Writer  uint32                          `json:"writer"`
-	Tables  map[string]map[string][3]uint32 `json:"tables"`
+	OID      uint32                          `json:"oid"`
+	Actions  string                          `json:"actions"`
+	Options  uint32                          `json:"options"`
+	Writer   uint32                          `json:"writer"`
+	Rewrites *int64                          `json:"rewrites"` // nil: an older version wrote it
+	Tables   map[string]map[string][3]uint32 `json:"tables"`
 }
 
 // note writes m as a member of a position, comma first, without the tables in except.
 func (m *membership) note(except []snapshot.Growth) []byte {
-	n := noted{OID: m.oid, Actions: m.actions, Options: m.options, Writer: m.writer, Tables: map[string]map[string][3]uint32{}}
+	n := noted{OID: m.oid, Actions: m.actions, Options: m.options, Writer: m.writer, Rewrites: &m.rewrites, Tables: map[string]map[string][3]uint32{}}
 	for _, c := range m.tables {
 		p, in := m.sent[c.oid]
 		if !in || slices.ContainsFunc(except, func(g snapshot.Growth) bool { return g.Table.Schema == c.schema && g.Table.Table == c.name }) {
@@ -118,7 +151,10 @@ func parseNote(text change.Position) *membership {
 		return nil
 	}
 	n := outer.Publication
-	m := &membership{oid: n.OID, actions: n.Actions, options: n.Options, writer: n.Writer, sent: map[uint32]published{}}
+	m := &membership{oid: n.OID, actions: n.Actions, options: n.Options, writer: n.Writer, rewrites: math.MinInt32, sent: map[uint32]published{}}
+	if n.Rewrites != nil {
+		m.rewrites = *n.Rewrites
+	}
 	for _, schema := range slices.Sorted(maps.Keys(n.Tables)) {
 		for _, name := range slices.Sorted(maps.Keys(n.Tables[schema])) {
 			t := n.Tables[schema][name]
@@ -148,10 +184,17 @@ func (s *Source) follow(ctx context.Context, conn *pgx.Conn, was *membership) (*
 	if err != nil {
 		return nil, err
 	}
-	if now, err = readMembership(ctx, conn, s.settings.Publication, tables); err == nil && was != nil {
-		s.grown.add(was.tables, tables, s.settings.Database)
+	if now, err = readMembership(ctx, conn, s.settings.Publication, tables); err != nil || was == nil {
+		return now, err
 	}
-	return now, err
+	if err := was.settle(s.settings, now, s.setup.Now()); err != nil {
+		return nil, err
+	}
+	if !now.doubted.IsZero() && was.doubted.IsZero() {
+		s.log.Info("the publication was altered to what it was", "publication", s.settings.Publication)
+	}
+	s.grown.add(was.tables, tables, s.settings.Database)
+	return now, nil
 }
 
 // guard follows the publication while the stream runs.

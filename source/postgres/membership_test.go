@@ -4,8 +4,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tailrace/tailrace/change"
+	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/snapshot"
 )
 
@@ -40,6 +42,23 @@ func testChangedWhileStopped(t *testing.T) {
 				t.Errorf("after %s: the second start says nothing", tt.sql)
 			}
 		}
+	})
+	t.Run("case26_publication_set_to_the_same", func(t *testing.T) {
+		if serverName(t) == "postgres14" {
+			t.Skip("a session of PostgreSQL 14 keeps its counts while it is idle")
+		}
+		const same = "ALTER PUBLICATION dbz_publication SET (publish = 'insert, update, delete, truncate')"
+		d := newDB(t, `CREATE TABLE t (id int PRIMARY KEY)`)
+		p := d.stream(nil)
+		d.exec(same)
+		p.src.look(t.Context())
+		d.exec("INSERT INTO t VALUES (1)")
+		want(t, p.events(1), "c public.t 1 after{id=1}")
+		p.stop()
+		d.exec("ALTER PUBLICATION dbz_publication SET TABLE t")
+		again := d.stream(p.resume)
+		d.exec("INSERT INTO t VALUES (2)")
+		want(t, again.events(1), "c public.t 2 after{id=2}")
 	})
 	t.Run("case26_partitions_of_a_root", func(t *testing.T) {
 		d := newDB(t, `CREATE TABLE m (id int PRIMARY KEY) PARTITION BY RANGE (id); CREATE TABLE m1 PARTITION OF m FOR VALUES FROM (0) TO (10);
@@ -112,4 +131,36 @@ func testChangedWhileStopped(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestCase26Settle: one command that changes nothing of a publication is no change. Two are, and so is what can't be told.
+func TestCase26Settle(t *testing.T) {
+	start := time.Unix(0, 0)
+	c := &settings{Publication: "p"}
+	for name, looks := range map[string][]struct {
+		after    time.Duration
+		writer   uint32
+		rewrites int64
+		doubt    bool
+		fails    bool
+	}{
+		"none":              {{0, 7, 3, false, false}, {time.Hour, 7, 9, false, false}},
+		"one":               {{0, 8, 4, true, false}, {10 * time.Second, 8, 4, true, false}, {flushed, 8, 4, false, false}, {flushed, 8, 9, false, false}},
+		"one, told late":    {{0, 8, 3, true, false}, {5 * time.Second, 8, 4, true, false}, {flushed, 8, 4, false, false}},
+		"two":               {{0, 9, 5, false, true}},
+		"two, told late":    {{0, 9, 4, true, false}, {5 * time.Second, 9, 5, false, true}},
+		"not counted":       {{0, 8, 3, true, false}, {time.Hour, 8, 3, true, false}},
+		"statistics erased": {{0, 8, 0, false, true}},
+		"one after another": {{0, 8, 4, true, false}, {flushed, 8, 4, false, false}, {2 * flushed, 9, 5, true, false}},
+	} {
+		was := &membership{writer: 7, rewrites: 3}
+		for i, l := range looks {
+			now := &membership{writer: l.writer, rewrites: l.rewrites}
+			err := was.settle(c, now, start.Add(l.after))
+			if (fault.Code(err) == "PUBLICATION_CHANGED") != l.fails || now.doubted.IsZero() == l.doubt {
+				t.Errorf("%s, look %d: %v, doubted %v", name, i, err, now.doubted)
+			}
+			was = now
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -74,7 +75,19 @@ func (s *Source) prepare(ctx context.Context, conn *pgx.Conn, was *membership) (
 	if err := checkServer(ctx, conn, s.settings.SlotFailover); err != nil {
 		return nil, err
 	}
-	return s.follow(ctx, conn, was)
+	for {
+		now, err := s.follow(ctx, conn, was)
+		if err != nil || now.doubted.IsZero() {
+			return now, err
+		}
+		if s.setup.Now().Sub(now.doubted) > flushed { // the server does not count
+			return nil, alteredBack(s.settings)
+		}
+		was.doubted = now.doubted
+		if err := pause(ctx, time.Second/2); err != nil {
+			return nil, err
+		}
+	}
 }
 
 // cover adds to the publication, which sends the tables in sent, what it lacks of the chosen tables, and returns those that are
