@@ -195,7 +195,7 @@ func (l *binlogLife) judge(ctx context.Context) (v verdict, err error) {
 	if err := l.daemon.Drained(settle, l.name+"."+l.name+".sentinel", "the end"); err != nil {
 		return v, err
 	}
-	h, tables := newOLTPHistory(l.out), oltpCompared(l.name)
+	h, tables := newChronicle(l.out, byGTID), oltpCompared(l.name)
 	for _, t := range tables {
 		if t.Name == "sentinel" {
 			continue
@@ -211,17 +211,37 @@ func (l *binlogLife) judge(ctx context.Context) (v verdict, err error) {
 			return v, fmt.Errorf("%s: %w", t, err)
 		}
 	}
-	conn, err := mysqlclient.Connect(l.source.Addr, "root", "", l.name)
+	commits, err := l.commits()
 	if err != nil {
 		return v, err
 	}
-	if err := errors.Join(h.close(conn), conn.Close()); err != nil {
-		return v, err
-	}
+	h.close(commits)
+	h.proves()
 	if h.differ, err = l.compare(ctx, tables); err != nil {
 		return v, err
 	}
 	return h.verdict, nil
+}
+
+// commits reads client and seq of each transaction in the source's journal.
+func (l *binlogLife) commits() (keys []string, err error) {
+	conn, err := mysqlclient.Connect(l.source.Addr, "root", "", l.name)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, conn.Close()) }()
+	r, err := conn.Execute("SELECT concat(client, '\t', seq) FROM journal")
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.RowNumber() {
+		key, err := r.GetString(i, 0)
+		if err != nil {
+			return nil, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, nil
 }
 
 // remove drops the databases; the daemon has been stopped.

@@ -13,6 +13,7 @@
 //	weave -n 5000 -seed 1     simulated databases that are written to while they are copied, and connectors that die, see snapshot
 //	handoff -n 200 -seed 1    clients that write in every way there is against a snapshot that is under way
 //	oltp -n 120               the load of sysbench's oltp_read_write on a source with a binary log, for so many seconds
+//	model -n 200 -seed 1      random tables, random transactions, kills and pauses; each seed a database and a daemon of its own
 //	ddl -n 10000 -seed 1      random DDL statements on a MariaDB or MySQL, followed by package source/mysql/ddl
 //
 // A campaign is made of lives: fresh databases, a fresh data directory, up to 15 cycles, the first half of which fall into the snapshot, or
@@ -32,6 +33,19 @@
 // A run of handoff is one database, one connector that dies up to three times, and the judgement of all that it delivered: the
 // history of each key is legal, the fold of all events equals the tables. Its last line is runs=200 violations=0. It runs on PostgreSQL,
 // MariaDB and MySQL (-db); of the last two some clients log only what an update has changed, and none ends transactions in two phases.
+//
+// A seed of model is three to six tables of random types, keys, replica identities and partitions, which four clients write to in every
+// way there is, also by DDL; each transaction tells in the table journal what it did. One connector was there before the first row, a
+// second one comes while they write, a third one copies what there is at the end. Meanwhile the daemon is killed, stopped and paused,
+// connections are ended, tables are copied again. Its last line is seeds=200 violations=0. What is counted:
+//
+//	the tables, the fold of each of the three logs, and Redis behind the first two hold the same rows (what was streamed, what was
+//	copied, and what was both are one)
+//	the first log, folded up to a transaction that wrote nothing but its row of the journal, holds the rows that the tables had then
+//	each log against the journal: each client's transactions in their order, none missing, none twice, each of them whole, every row
+//	stamped by the transaction that it came with, a tombstone after each delete
+//
+// A seed that fails keeps its directory: s.json, w.json and c.json are the three logs.
 //
 // The campaign ddl needs no daemon: after each statement the structures that the tracker has of all tables must be those of
 // information_schema. Its last line ends with "0 structures wrong".

@@ -39,6 +39,9 @@ type session interface {
 	exec(ctx context.Context, sql string) error
 	// batch runs statements in one round trip, up to the first that fails, and counts the COMMITs.
 	batch(ctx context.Context, statements []string) (committed int, err error)
+	// affect runs a statement and counts the rows that it changed; numbers runs one whose rows are a number each.
+	affect(ctx context.Context, sql string) (rows int64, err error)
+	numbers(ctx context.Context, sql string) ([]int64, error)
 	close(ctx context.Context) error
 }
 

@@ -125,6 +125,29 @@ func (s mysqlSession) batch(_ context.Context, statements []string) (committed i
 	return committed, errors.Join(err, failed)
 }
 
+func (s mysqlSession) affect(_ context.Context, sql string) (int64, error) {
+	r, err := s.Execute(sql)
+	if err != nil {
+		return 0, err
+	}
+	return int64(r.AffectedRows), nil
+}
+
+func (s mysqlSession) numbers(_ context.Context, sql string) (list []int64, err error) {
+	r, err := s.Execute(sql)
+	if err != nil {
+		return nil, err
+	}
+	for i := range r.RowNumber() {
+		n, err := r.GetInt(i, 0)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, n)
+	}
+	return list, nil
+}
+
 func (s mysqlSession) close(context.Context) error { return s.Close() }
 
 func (mysqlFamily) twoPhase(string) (prepare, commit, rollback string) { return "", "", "" }

@@ -86,6 +86,19 @@ func (s pgSession) batch(ctx context.Context, statements []string) (committed in
 	return committed, results.Close()
 }
 
+func (s pgSession) affect(ctx context.Context, sql string) (int64, error) {
+	tag, err := s.Exec(ctx, sql)
+	return tag.RowsAffected(), err
+}
+
+func (s pgSession) numbers(ctx context.Context, sql string) ([]int64, error) {
+	rows, err := s.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[int64])
+}
+
 func (s pgSession) close(ctx context.Context) error { return s.Close(ctx) }
 
 func (pgFamily) twoPhase(gid string) (prepare, commit, rollback string) {

@@ -106,6 +106,57 @@ func TestHistory(t *testing.T) {
 	}
 }
 
+// TestChronicle breaks a good log whose transactions its own journal tells.
+func TestChronicle(t *testing.T) {
+	entry := func(seq, xid int, ops string) string {
+		return fmt.Sprintf(`"key":{"client":0,"seq":%d},"value":{"before":null,"after":{"client":0,"seq":%d,"ops":%q},"source":{"txId":%d},"op":"c"}`, seq, seq, ops, xid)
+	}
+	stamped := func(op string, id, xid int, stamp string) string {
+		return strings.Replace(event(op, id, 0, xid), `"ver":0`, `"ver":0,"stamp":"`+stamp+`"`, 1)
+	}
+	first, second := entry(1, 10, `[["account","c","1"],["account","u","1"]]`), entry(2, 9, `[["account","d","1"]]`)
+	made, changed, gone, grave := stamped("c", 1, 10, "0-1-0"), stamped("u", 1, 10, "0-1-1"), event("d", 1, 0, 9), tombstone(1)
+	for name, c := range map[string]struct {
+		story
+		want string
+	}{
+		"whole":                  {story{[]string{first, second}, []string{made, changed, gone, grave}}, "lost=0 doubled=0 misordered=0"},
+		"a copied row":           {story{[]string{first, second}, []string{made, changed, event("r", 1, 2, 99), gone, grave}}, "lost=0 doubled=0 misordered=0"},
+		"an event lost":          {story{[]string{first, second}, []string{made, gone, grave}}, "lost=1 doubled=0 misordered=0"},
+		"an event twice":         {story{[]string{first, second}, []string{made, changed, changed, gone, grave}}, "lost=0 doubled=1 misordered=0"},
+		"in a wrong order":       {story{[]string{first, second}, []string{changed, made, gone, grave}}, "lost=0 doubled=0 misordered=1"},
+		"commits in wrong order": {story{[]string{first, second}, []string{gone, grave, made, changed}}, "lost=0 doubled=0 misordered=1"},
+		"a client's order":       {story{[]string{second, first}, []string{gone, grave, made, changed}}, "lost=0 doubled=0 misordered=1"},
+		"a transaction lost":     {story{[]string{first}, []string{made, changed}}, "lost=1 doubled=0 misordered=0"},
+		"a gap":                  {story{[]string{first, entry(3, 12, "[]")}, []string{made, changed}}, "lost=2 doubled=1 misordered=0"},
+		"a commit twice":         {story{[]string{first, first, second}, []string{made, changed, gone, grave}}, "lost=0 doubled=1 misordered=1"},
+		"rolled back":            {story{[]string{first, second}, []string{made, changed, gone, grave, stamped("c", 7, 66, "0-9-0")}}, "lost=0 doubled=1 misordered=1"},
+		"no tombstone":           {story{[]string{first, second}, []string{made, changed, gone}}, "lost=1 doubled=0 misordered=0"},
+		"another tombstone":      {story{[]string{first, second}, []string{made, changed, gone, tombstone(2)}}, "lost=1 doubled=0 misordered=0"},
+		"another's row":          {story{[]string{first, second}, []string{made, stamped("u", 1, 10, "3-1-1"), gone, grave}}, "lost=0 doubled=0 misordered=1"},
+	} {
+		var complaints strings.Builder
+		h := newChronicle(&complaints, pgDialect{}.transaction)
+		for _, part := range []struct {
+			table   *compare.Table
+			records []string
+		}{{journal(), c.journal}, {accounts(), c.account}} {
+			var b strings.Builder
+			for i, r := range part.records {
+				fmt.Fprintf(&b, `{"topic":"t","partition":0,"offset":%d,"timestamp":0,%s}`+"\n", i, r)
+			}
+			if err := h.read(part.table, strings.NewReader(b.String())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h.close([]string{"0\t1", "0\t2"})
+		h.proves()
+		if !strings.Contains(h.verdict.String(), c.want+" ") || h.clean() != (complaints.Len() == 0) {
+			t.Errorf("%s: %s, want %s\n%s", name, h.verdict, c.want, complaints.String())
+		}
+	}
+}
+
 func TestOpsAsJSON(t *testing.T) {
 	in := []op{{"item", "u", "g1\t2", 9007199254740993}}
 	b, err := json.Marshal(in)

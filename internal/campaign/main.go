@@ -29,7 +29,8 @@ func main() {
 
 // databases maps what -db takes to the server that it means.
 func databases(name string) (string, error) {
-	known := map[string]string{"pg15": "postgres15", "pg18": "postgres18", "mariadb": "mariadb10", "mysql80": "mysql80", "mysql97": "mysql97"}
+	known := map[string]string{"pg14": "postgres14", "pg15": "postgres15", "pg16": "postgres16", "pg17": "postgres17", "pg18": "postgres18",
+		"mariadb": "mariadb10", "mysql57": "mysql57", "mysql80": "mysql80", "mysql97": "mysql97"}
 	if server, ok := known[name]; ok {
 		return server, nil
 	}
@@ -37,7 +38,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|pgbench|powercut|weave|handoff|oltp|ddl [-n CYCLES] [-seed N] [-db pg15|pg18|mariadb|mysql80|mysql97] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|pgbench|powercut|weave|handoff|model|oltp|ddl [-n CYCLES] [-seed N] [-db DATABASE] [-sinks LIST] [-keep]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -93,6 +94,20 @@ func run(ctx context.Context, args []string) error {
 			return err
 		}
 		fmt.Printf("runs=%d violations=%d\n", *n, violations)
+		if violations > 0 {
+			return errors.New("the promises were broken")
+		}
+		return nil
+	case "model":
+		server, err := databases(*db)
+		if err != nil {
+			return err
+		}
+		violations, err := model(ctx, server, *n, *seed, *keep, os.Stdout)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("seeds=%d violations=%d\n", *n, violations)
 		if violations > 0 {
 			return errors.New("the promises were broken")
 		}

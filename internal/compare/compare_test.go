@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -28,6 +29,8 @@ func TestNormalForms(t *testing.T) {
 		{Column{Kind: change.Int}, "9007199254740993", "9007199254740993", "9007199254740993", "9007199254740993"},
 		{Column{Kind: change.Decimal}, "-12.340", "-12.340", `"-12.340"`, "-12.340"},
 		{Column{Kind: change.Decimal}, "NaN", `"NaN"`, `"NaN"`, "NaN"},
+		{Column{Kind: change.Decimal}, "NaN", `"NaN"`, `"NAN"`, "NaN"},
+		{Column{Kind: change.Decimal}, "-Infinity", `"-Infinity"`, `"NEGATIVE_INFINITY"`, "-Infinity"},
 		{Column{Kind: change.Float64}, "1e+10", "10000000000", "1.0E10", "1e+10"},
 		{Column{Kind: change.Float32}, "0.1", "0.1", "0.1", "0.1"},
 		{Column{Kind: change.Float64}, "-Infinity", `"-Infinity"`, `"-Infinity"`, "-Inf"},
@@ -109,6 +112,34 @@ func read(t *testing.T, s Side, table *Table) map[string]string {
 		t.Fatal(err)
 	}
 	return rows
+}
+
+// TestFoldWithoutKey counts rows that nothing tells apart.
+func TestFoldWithoutKey(t *testing.T) {
+	bag := NewTable("public", "bag", []Column{{Name: "v", Kind: change.Int}, {Name: "raw", Kind: change.Bytes}})
+	made := `"key":null,"value":{"op":"c","before":null,"after":{"v":1,"raw":"AAA="}}`
+	changed := `"key":null,"value":{"op":"u","before":{"v":1,"raw":"AAA="},"after":{"v":2,"raw":"X19kZWJleml1bV91bmF2YWlsYWJsZV92YWx1ZQ=="}}`
+	gone := `"key":null,"value":{"op":"d","before":{"v":1,"raw":"AAA="},"after":null}`
+	for name, c := range map[string]struct {
+		log  []string
+		want string
+	}{
+		"twice":          {[]string{made, made}, "1	AAA= 1	AAA="},
+		"one of them":    {[]string{made, made, gone}, "1	AAA="},
+		"an old value":   {[]string{made, made, changed}, "1	AAA= 2	AAA="},
+		"truncate":       {[]string{made, `"key":null,"value":{"op":"t","before":null,"after":null}`}, ""},
+		"once too often": {[]string{made, gone, gone}, "error"},
+	} {
+		var rows []string
+		err := records(c.log...).Read(t.Context(), bag, func(_, line string) error {
+			rows = append(rows, line)
+			return nil
+		})
+		slices.Sort(rows)
+		if got := strings.Join(rows, " "); got != c.want && (err == nil || c.want != "error") {
+			t.Errorf("%s: %q, %v; want %q", name, got, err, c.want)
+		}
+	}
 }
 
 func TestFoldOfTheLog(t *testing.T) {

@@ -2,7 +2,6 @@ package compare
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -28,34 +27,42 @@ func Records(in io.Reader, visit func(*Record) error) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 1<<20), maxLine)
 	for lines.Scan() {
-		var r Record
-		err := object(lines.Bytes(), func(name, value []byte) (err error) {
-			switch string(name) {
-			case "topic":
-				var topic []byte
-				topic, err = unquote(value)
-				r.Topic = string(topic)
-			case "partition":
-				var n int64
-				n, err = strconv.ParseInt(string(value), 10, 32)
-				r.Partition = int32(n)
-			case "offset":
-				r.Offset, err = strconv.ParseInt(string(value), 10, 64)
-			case "key":
-				r.Key = present(value)
-			case "value":
-				r.Value = present(value)
-			}
-			return err
-		})
+		r, err := ParseRecord(lines.Bytes())
 		if err != nil {
-			return fmt.Errorf("record %.80q: %w", lines.Bytes(), err)
+			return err
 		}
 		if err := visit(&r); err != nil {
 			return err
 		}
 	}
 	return lines.Err()
+}
+
+// ParseRecord reads a line of such output. The record's bytes are the line's.
+func ParseRecord(line []byte) (r Record, err error) {
+	err = object(line, func(name, value []byte) (err error) {
+		switch string(name) {
+		case "topic":
+			var topic []byte
+			topic, err = unquote(value)
+			r.Topic = string(topic)
+		case "partition":
+			var n int64
+			n, err = strconv.ParseInt(string(value), 10, 32)
+			r.Partition = int32(n)
+		case "offset":
+			r.Offset, err = strconv.ParseInt(string(value), 10, 64)
+		case "key":
+			r.Key = present(value)
+		case "value":
+			r.Value = present(value)
+		}
+		return err
+	})
+	if err != nil {
+		err = fmt.Errorf("record %.80q: %w", line, err)
+	}
+	return r, err
 }
 
 // present returns nil for null.
@@ -137,7 +144,7 @@ func (l *log) Read(ctx context.Context, t *Table, emit func(key, line string) er
 	if err != nil || in == nil {
 		return err
 	}
-	f := Fold{t: t, rows: map[string]string{}}
+	f := NewFold(t)
 	err = errors.Join(Records(in, f.Record), in.Close())
 	if err != nil {
 		return err
@@ -147,6 +154,16 @@ func (l *log) Read(ctx context.Context, t *Table, emit func(key, line string) er
 			return err
 		}
 	}
+	for line, n := range f.bag {
+		if n < 0 {
+			return fmt.Errorf("%s: row %.60q was taken away %d times too often", t, line, -n)
+		}
+		for range n {
+			if err := emit(line, line); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 
@@ -154,11 +171,24 @@ func (l *log) Read(ctx context.Context, t *Table, emit func(key, line string) er
 type Fold struct {
 	t    *Table
 	rows map[string]string
+	bag  map[string]int // of a table without a key: how often each row is there
 	row  row
 }
 
 // NewFold returns the state of an empty table.
-func NewFold(t *Table) *Fold { return &Fold{t: t, rows: map[string]string{}} }
+func NewFold(t *Table) *Fold { return &Fold{t: t, rows: map[string]string{}, bag: map[string]int{}} }
+
+// Key returns the canonical key of a record, "" if it has none.
+func (f *Fold) Key(r *Record) (string, error) {
+	if r.Key == nil || len(f.t.Key) == 0 {
+		return "", nil
+	}
+	f.row.clear(f.t)
+	if err := f.row.document(r.Key, envelope); err != nil {
+		return "", err
+	}
+	return f.row.key(), nil
+}
 
 // Row returns the canonical text of the row with the given canonical key.
 func (f *Fold) Row(key string) (string, bool) {
@@ -186,9 +216,15 @@ func (f *Fold) Record(r *Record) error {
 	switch e.Op {
 	case "t":
 		clear(f.rows)
+		clear(f.bag)
 		return nil
 	case "m":
 		return nil
+	}
+	if len(f.t.Key) == 0 {
+		return f.count(r, e)
+	}
+	switch e.Op {
 	case "d":
 		f.row.clear(f.t)
 		if err := f.row.document(firstOf(e.Before, r.Key), envelope); err != nil {
@@ -202,6 +238,28 @@ func (f *Fold) Record(r *Record) error {
 	return fmt.Errorf("%s offset %d: unknown op %q", r.Topic, r.Offset, e.Op)
 }
 
+// count takes the old row of an event out of the bag and puts the new one in. What the new one does not carry it has of the old.
+func (f *Fold) count(r *Record, e Event) error {
+	f.row.clear(f.t)
+	for _, half := range []struct {
+		image []byte
+		n     int
+	}{{e.Before, -1}, {e.After, 1}} {
+		if half.image == nil {
+			continue
+		}
+		if err := f.row.document(half.image, envelope); err != nil {
+			return fmt.Errorf("offset %d: %w", r.Offset, err)
+		}
+		if line := f.row.line(); f.bag[line]+half.n == 0 {
+			delete(f.bag, line)
+		} else {
+			f.bag[line] += half.n
+		}
+	}
+	return nil
+}
+
 // upsert lays the new row over what is known of it, because columns that the event does not carry are unchanged.
 func (f *Fold) upsert(r *Record, e Event) error {
 	f.row.clear(f.t)
@@ -209,7 +267,7 @@ func (f *Fold) upsert(r *Record, e Event) error {
 		return fmt.Errorf("offset %d: %w", r.Offset, err)
 	}
 	key := f.row.key()
-	if old, ok := f.rows[key]; ok && bytes.Contains(e.After, []byte(unavailable)) {
+	if old, ok := f.rows[key]; ok && f.row.partly {
 		f.row.clear(f.t)
 		copy(f.row.values, strings.Split(old, "\t"))
 		if err := f.row.document(e.After, envelope); err != nil {

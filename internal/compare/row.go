@@ -17,11 +17,12 @@ type row struct {
 	t      *Table
 	values []string
 	buf    []byte
+	partly bool // a document since the last clear had columns that were not sent
 }
 
 // clear makes all columns NULL.
 func (r *row) clear(t *Table) {
-	r.t = t
+	r.t, r.partly = t, false
 	r.values = r.values[:0]
 	for range t.Columns {
 		r.values = append(r.values, null)
@@ -37,8 +38,11 @@ func (r *row) set(i int, value []byte) {
 	r.values[i] = escape(value)
 }
 
-// key returns the canonical text of the key columns.
+// key returns the canonical text of the key columns, and that of the row where there are none.
 func (r *row) key() string {
+	if len(r.t.Key) == 0 {
+		return r.line()
+	}
 	if len(r.t.Key) == 1 {
 		return r.values[r.t.Key[0]]
 	}
@@ -66,6 +70,7 @@ func (r *row) document(p []byte, f form) error {
 			r.values[i] = null
 			return nil
 		case f == envelope && absent(value):
+			r.partly = true
 			return nil
 		}
 		var err error

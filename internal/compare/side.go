@@ -87,16 +87,16 @@ func short(s string) string {
 // Diff returns the first rows, by key, at most limit of them, in which got differs from want. It holds one side in memory.
 func Diff(ctx context.Context, t *Table, want, got Side, limit int) ([]Difference, error) {
 	rows := map[string]string{}
-	err := want.Read(ctx, t, func(key, line string) error {
+	err := want.Read(ctx, t, t.apart(func(key, line string) error {
 		rows[key] = line
 		return nil
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", want.Name(), err)
 	}
 	var list []Difference
 	seen := map[string]bool{}
-	err = got.Read(ctx, t, func(key, line string) error {
+	err = got.Read(ctx, t, t.apart(func(key, line string) error {
 		w, ok := rows[key]
 		if seen[key] {
 			list = append(list, Difference{Key: key + " (twice)", Got: line})
@@ -105,7 +105,7 @@ func Diff(ctx context.Context, t *Table, want, got Side, limit int) ([]Differenc
 		}
 		seen[key] = true
 		return nil
-	})
+	}))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", got.Name(), err)
 	}
@@ -116,6 +116,18 @@ func Diff(ctx context.Context, t *Table, want, got Side, limit int) ([]Differenc
 	}
 	slices.SortFunc(list, func(a, b Difference) int { return strings.Compare(a.Key, b.Key) })
 	return list[:min(limit, len(list))], nil
+}
+
+// apart returns emit, which for a table without a key tells equal rows apart by counting them.
+func (t *Table) apart(emit func(key, line string) error) func(key, line string) error {
+	if len(t.Key) > 0 {
+		return emit
+	}
+	count := map[string]int{}
+	return func(key, line string) error {
+		count[key]++
+		return emit(fmt.Sprintf("%s number %d", key, count[key]), line)
+	}
 }
 
 // difference finds the first column in which two lines differ.

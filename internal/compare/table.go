@@ -22,7 +22,7 @@ type Column struct {
 type Table struct {
 	Schema, Name string
 	Columns      []Column
-	Key          []int // the key's columns, as indexes into Columns
+	Key          []int // the key's columns, as indexes into Columns; none: a row may be there many times
 
 	index map[string]int
 }

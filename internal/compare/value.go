@@ -137,6 +137,15 @@ func scalarFromJSON(dst []byte, k change.Kind, digits int, f form, raw []byte) (
 	switch k {
 	case change.Float32, change.Float64:
 		return appendFloat(dst, k, text)
+	case change.Decimal:
+		switch string(text) { // Debezium's names
+		case "NAN":
+			text = []byte("NaN")
+		case "POSITIVE_INFINITY":
+			text = []byte("Infinity")
+		case "NEGATIVE_INFINITY":
+			text = []byte("-Infinity")
+		}
 	case change.JSON:
 		return compact(dst, text), nil
 	case change.Date, change.Time, change.Timestamp:

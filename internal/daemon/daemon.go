@@ -169,23 +169,59 @@ func (d *Daemon) Until(ctx context.Context, done func() (bool, error)) error {
 
 // get requests a path of the REST API. The caller closes the body.
 func (d *Daemon) get(ctx context.Context, path string) (io.ReadCloser, error) {
-	return d.call(ctx, http.MethodGet, path)
+	return d.call(ctx, http.MethodGet, path, nil)
 }
 
 // StopConnector stops a connector over the REST API, for good.
 func (d *Daemon) StopConnector(ctx context.Context, name string) error {
-	body, err := d.call(ctx, http.MethodPut, "/connectors/"+url.PathEscape(name)+"/stop")
+	return d.order(ctx, http.MethodPut, name, "stop", nil)
+}
+
+// PauseConnector pauses a connector over the REST API; ResumeConnector lets it go on.
+func (d *Daemon) PauseConnector(ctx context.Context, name string) error {
+	return d.order(ctx, http.MethodPut, name, "pause", nil)
+}
+
+// ResumeConnector lets a connector go on that was paused.
+func (d *Daemon) ResumeConnector(ctx context.Context, name string) error {
+	return d.order(ctx, http.MethodPut, name, "resume", nil)
+}
+
+// Configure makes a connector over the REST API, or gives it another configuration.
+func (d *Daemon) Configure(ctx context.Context, name string, config map[string]string) error {
+	return d.order(ctx, http.MethodPut, name, "config", config)
+}
+
+// Signal sends a signal in Debezium's form to a source connector. It returns when the signal is durable.
+func (d *Daemon) Signal(ctx context.Context, name, kind string, data any) error {
+	return d.order(ctx, http.MethodPost, name, "signals", map[string]any{"type": kind, "data": data})
+}
+
+// order sends a request about a connector and drops the answer.
+func (d *Daemon) order(ctx context.Context, method, name, what string, content any) error {
+	var body io.Reader
+	if content != nil {
+		text, err := json.Marshal(content)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	answer, err := d.call(ctx, method, "/connectors/"+url.PathEscape(name)+"/"+what, body)
 	if err != nil {
 		return err
 	}
-	return body.Close()
+	return answer.Close()
 }
 
-// call makes a request without a body. The caller closes the answer's body.
-func (d *Daemon) call(ctx context.Context, method, path string) (io.ReadCloser, error) {
-	req, err := http.NewRequestWithContext(ctx, method, d.URL()+path, nil)
+// call makes a request; body is JSON, nil: none. The caller closes the answer's body.
+func (d *Daemon) call(ctx context.Context, method, path string, body io.Reader) (io.ReadCloser, error) {
+	req, err := http.NewRequestWithContext(ctx, method, d.URL()+path, body)
 	if err != nil {
 		return nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	if d.User != nil {
 		password, _ := d.User.Password()
