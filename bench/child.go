@@ -37,6 +37,7 @@ type job struct {
 	Target  uint64            // stop when the position has this LSN, or place in a binary log; 0: stop at once when the connector has a position
 	JSON    bool              // a second loop reads the log and encodes Debezium JSON
 	For     time.Duration     // not 0: run this long and report latencies instead of stopping at Target
+	Copy    string            // after For, copy this table, and report the latencies of the events that come meanwhile
 	First   bool              // report the first durable event and stop
 	Reread  bool              // capture nothing: read what an earlier child left in the log, to its end, as Debezium JSON
 	Verbose bool
@@ -49,6 +50,8 @@ type report struct {
 	Bytes    int64  // stored in the topics of the connector
 	JSONRows int64
 	P50, P99 float64 // milliseconds from commit to durable
+	Beside   float64 // P99 while Copy was copied
+	Copied   float64 // seconds that took
 	Cores    float64 // CPU seconds of the process for each second, after the first, of a job that runs for a time
 	First    float64 // seconds from the start of the process to the first durable event
 }
@@ -63,6 +66,9 @@ type gauge struct {
 	first   chan struct{}
 	commits []int64   // of the batch that is being appended
 	late    []float64 // milliseconds
+	beside  []float64 // those while a table is copied
+	copying atomic.Bool
+	warming atomic.Bool // latencies do not count yet
 	keep    bool
 }
 
@@ -72,9 +78,13 @@ func (g *gauge) Append(ctx context.Context, recs []topic.Record) error {
 	}
 	g.rows.Add(int64(len(g.commits)))
 	now := time.Now().UnixMicro()
-	if g.keep {
+	if g.keep && !g.warming.Load() {
+		late := &g.late
+		if g.copying.Load() {
+			late = &g.beside
+		}
 		for _, c := range g.commits {
-			g.late = append(g.late, float64(now-c)/1000)
+			*late = append(*late, float64(now-c)/1000)
 		}
 	}
 	if len(g.commits) > 0 && g.first != nil {
@@ -107,7 +117,7 @@ func positionOf(p []byte) uint64 {
 	return pos.LSN
 }
 
-// codec counts events on their way into the log.
+// codec counts events of the stream on their way into the log.
 type codec struct {
 	reg *rowcodec.Registry
 	g   *gauge // nil: they are not counted
@@ -129,7 +139,9 @@ func (c codec) NewDecoder() worker.Decoder { return c.reg.NewDecoder() }
 
 func (e encoder) Encode(b *change.Batch, recs []topic.Record) ([]topic.Record, error) {
 	for i := range b.Events {
-		e.g.commits = append(e.g.commits, b.Events[i].Commit)
+		if b.Events[i].Op != change.OpRead {
+			e.g.commits = append(e.g.commits, b.Events[i].Commit)
+		}
 	}
 	return e.Encoder.Encode(b, recs)
 }
@@ -176,6 +188,7 @@ func child(arg string) error {
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	g.warming.Store(j.Copy != "")
 	ended := make(chan error, 1)
 	go func() { ended <- w.Run(ctx) }()
 	if err := w.Apply(ctx, j.Name, j.Config, worker.Running); err != nil {
@@ -193,9 +206,18 @@ func child(arg string) error {
 	switch {
 	case j.For > 0:
 		time.Sleep(time.Second) // the connector starts
+		if j.Copy != "" {
+			time.Sleep(time.Second) // and takes what came meanwhile
+			g.warming.Store(false)
+		}
 		began, used := time.Now(), cpu()
 		time.Sleep(j.For - time.Second)
 		r.Cores = (cpu() - used) / time.Since(began).Seconds()
+		if j.Copy != "" {
+			if r.Copied, err = copyBeside(ctx, w, g, j); err != nil {
+				return err
+			}
+		}
 	case j.First:
 		if err := wait(first, w, j.Name); err != nil {
 			return err
@@ -225,6 +247,10 @@ func child(arg string) error {
 	if n := len(g.late); n > 0 {
 		slices.Sort(g.late)
 		r.P50, r.P99 = g.late[n/2], g.late[n*99/100]
+	}
+	if n := len(g.beside); n > 0 {
+		slices.Sort(g.beside)
+		r.Beside = g.beside[n*99/100]
 	}
 	infos, err := log.Topics(context.Background())
 	if err != nil {

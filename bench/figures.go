@@ -172,7 +172,7 @@ func latency(ctx context.Context, l *lab, _ options) ([]figure, error) {
 	write, stop := context.WithTimeout(ctx, seconds*time.Second)
 	defer stop()
 	ended := make(chan error, 1)
-	go func() { ended <- l.trickle(write) }()
+	go func() { ended <- l.trickle(write, 10) }()
 	r, _, err := l.child(ctx, j)
 	if err != nil {
 		return nil, err
@@ -193,14 +193,14 @@ func latency(ctx context.Context, l *lab, _ options) ([]figure, error) {
 	}, l.dropSlots(ctx)
 }
 
-// trickle commits 1,000 transactions of ten rows a second until ctx is done.
-func (l *lab) trickle(ctx context.Context) error {
+// trickle commits 1,000 transactions of so many rows a second until ctx is done.
+func (l *lab) trickle(ctx context.Context, rows int64) error {
 	conn, err := pgx.Connect(ctx, l.srv.URL)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(context.Background())
-	const sql = "insert into b select " + newRow + " from generate_series($1::bigint, $1::bigint + 9) i"
+	const sql = "insert into b select " + newRow + " from generate_series($1::bigint, $2::bigint) i"
 	var base int64
 	if err := conn.QueryRow(ctx, "select coalesce(max(id),0)+1 from b").Scan(&base); err != nil {
 		return err
@@ -214,7 +214,7 @@ func (l *lab) trickle(ctx context.Context) error {
 			case <-time.After(ahead):
 			}
 		}
-		if _, err := conn.Exec(ctx, sql, base+n*10); err != nil {
+		if _, err := conn.Exec(ctx, sql, base+n*rows, base+(n+1)*rows-1); err != nil {
 			if ctx.Err() != nil {
 				return nil
 			}

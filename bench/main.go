@@ -104,7 +104,7 @@ func exit(err error) {
 
 // run measures what ids ask for; figures that share a drain share it.
 func run(ctx context.Context, o options, ids []string) ([]figure, error) {
-	known := []string{"B1", "B1j", "B2", "B3", "B4", "B6", "B6s", "B7", "B8", "B9", "B10", "B11", "B12", "B12c", "B12k", "B13", "B14", "B15", "B17"}
+	known := []string{"B1", "B1j", "B2", "B3", "B4", "B6", "B6s", "B7", "B8", "B9", "B10", "B10s", "B11", "B12", "B12c", "B12k", "B13", "B14", "B15", "B17"}
 	if len(ids) == 0 {
 		ids = known
 	}
@@ -141,6 +141,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 		{[]string{"B7", "B9"}, drainGiant},
 		{[]string{"B8", "B17"}, latency},
 		{[]string{"B10"}, copyRows},
+		{[]string{"B10s"}, besideStream},
 		{[]string{"B11"}, mariaRatio},
 		{[]string{"B12", "B12c"}, againstBareLoop},
 		{[]string{"B12k"}, manyKeys},
