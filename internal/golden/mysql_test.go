@@ -78,6 +78,9 @@ func (m *mysql) Exec(_ context.Context, sql string) error {
 		}
 	}
 	r, err := m.conn.Execute("SHOW MASTER STATUS")
+	if err != nil { // MySQL 8.4 and later
+		r, err = m.conn.Execute("SHOW BINARY LOG STATUS")
+	}
 	if err != nil {
 		return err
 	}

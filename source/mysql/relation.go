@@ -109,7 +109,8 @@ func (s *settings) nativeType(c *binlog.Column, d *detail) source.NativeType {
 	return n
 }
 
-// declaredSize returns the length and scale that a column is declared with, -1 for what it is not.
+// declaredSize returns the length and scale that a column is declared with, -1 for what it is not. As in Debezium an enum has one
+// character, and a set one for each label and comma.
 func declaredSize(c *binlog.Column) (length, scale int64) {
 	length, scale = int64(c.Length), -1
 	switch c.Base {
@@ -117,6 +118,10 @@ func declaredSize(c *binlog.Column) (length, scale int64) {
 		length, scale = int64(c.Precision), int64(c.Scale)
 	case "time", "datetime", "timestamp":
 		length = int64(c.Precision)
+	case "enum":
+		length = 1
+	case "set":
+		length = int64(2*len(c.Labels) - 1)
 	}
 	if length == 0 {
 		length = -1
@@ -182,6 +187,9 @@ func (d *detail) constant(c *binlog.Column, column *change.Column) {
 		column.HasDefault, column.Default = true, change.Value{Kind: kind}
 		return
 	}
+	if ok && kind == change.Bytes {
+		text, ok = binaryDefault(c, text, d.extra[i].quotes)
+	}
 	if !ok {
 		return
 	}
@@ -204,6 +212,22 @@ func (d *detail) constant(c *binlog.Column, column *change.Column) {
 	}
 	v.Data = slices.Clone(v.Data)
 	column.HasDefault, column.Default = true, v
+}
+
+// binaryDefault returns the default of a binary column. MySQL 8 shows it as 0x6162, and of one that begins with a zero byte nothing
+// but 0x; MySQL 5.7 shows its bytes. quotes says that it is MariaDB's text.
+func binaryDefault(c *binlog.Column, text string, quotes bool) (string, bool) {
+	if digits, ok := strings.CutPrefix(text, "0x"); ok && !quotes {
+		p, err := hex.DecodeString(digits)
+		if err != nil || len(p) == 0 {
+			return "", false
+		}
+		text = string(p)
+	}
+	if c.Base == "binary" && len(text) < c.Length {
+		text += strings.Repeat("\x00", c.Length-len(text))
+	}
+	return text, true
 }
 
 // utf8Column is the column as the catalog writes its default.

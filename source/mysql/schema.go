@@ -82,7 +82,7 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	case t == nil:
 		return nil, &binlog.Mismatch{Schema: m.Schema, Table: m.Table, Reason: "the table was changed or dropped since, and the binary log has no names of columns"}
 	default:
-		columns, primary = t.Columns, t.Key
+		columns, primary = d.sized(t.Columns), t.Key
 	}
 	if d != nil && d.end != "" {
 		primary = slices.DeleteFunc(slices.Clone(primary), func(name string) bool { return name == d.end })
@@ -106,6 +106,22 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	}
 	r.layout, err = binlog.NewLayout(&s.charsets, m, r.columns, target)
 	return r, err
+}
+
+// sized returns columns that come from statements with the display widths of integers, and the sizes of vectors, that the server has
+// given them.
+func (d *detail) sized(columns []binlog.Column) []binlog.Column {
+	if d == nil {
+		return columns
+	}
+	columns = slices.Clone(columns)
+	for i := range columns {
+		c := &columns[i]
+		if k := d.column(c.Name); k >= 0 && d.columns[k].Base == c.Base && (c.Type().Kind == change.Int || c.Type().Kind == change.Uint || c.Base == "vector") {
+			c.Length = d.columns[k].Length
+		}
+	}
+	return columns
 }
 
 // sequence reports whether columns are those of a sequence of MariaDB, whose state is in the binary log as the row of a table.

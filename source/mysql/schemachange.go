@@ -304,7 +304,7 @@ func (s *stream) appendColumn(v []byte, i int, c *binlog.Column, x *columnExtra)
 		if i > 0 {
 			v = append(v, ',')
 		}
-		v = jsontext.AppendText(v, "'"+label+"'")
+		v = jsontext.AppendText(v, "'"+strings.ReplaceAll(label, "'", "''")+"'")
 	}
 	return append(v, "]}"...)
 }

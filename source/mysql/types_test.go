@@ -3,12 +3,14 @@ package mysql
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/servers"
 	"github.com/tailrace/tailrace/snapshot"
+	"github.com/tailrace/tailrace/source"
 )
 
 // typeCase is a table whose rows must look the same streamed and copied.
@@ -83,7 +85,7 @@ func TestSnapshotEqualsStream(t *testing.T) {
 
 func bothWays(t *testing.T, addr string, c typeCase) {
 	d := newDB(t, addr, "SET sql_mode = ''; CREATE TABLE t (id int PRIMARY KEY, "+c.columns+") CHARACTER SET utf8mb4")
-	src := d.open()
+	src := d.open("column.propagate.source.type", ".*")
 	stream, err := src.Stream(t.Context(), nil)
 	if err != nil {
 		t.Fatal(err)
@@ -91,41 +93,57 @@ func bothWays(t *testing.T, addr string, c typeCase) {
 	for i, row := range c.rows {
 		d.exec(fmt.Sprintf("INSERT INTO t VALUES (%d, %s)", i+1, row))
 	}
-	events, _ := d.read(stream, len(c.rows))
-	tables, err := src.Tables(t.Context())
-	if err != nil || len(tables) != 1 {
-		t.Fatalf("%v, %v", tables, err)
-	}
-	var b change.Batch
-	if _, err := src.Scan(t.Context(), tables[0], nil, 1000, &b); err != nil {
-		t.Fatal(err)
-	}
-	if len(b.Events) != len(events) {
-		t.Fatalf("%d rows copied, %d streamed", len(b.Events), len(events))
-	}
-	for i := range events {
-		s, r := &events[i], &b.Events[i]
-		if s.Table != r.Table && !sameColumns(s.Table, r.Table) {
-			t.Errorf("streamed as %+v, copied as %+v", s.Table.Columns, r.Table.Columns)
-		}
-		for k := range s.After {
-			x, y := s.After[k], r.After[k]
-			if x.Kind != y.Kind || x.Num != y.Num || string(x.Data) != string(y.Data) {
-				t.Errorf("row %d, %s %s: streamed %s %.80q, copied %s %.80q", i+1, s.Table.Columns[k].Name, s.Table.Columns[k].Type.Name,
-					x.Kind, showValue(x), y.Kind, showValue(y))
-			}
-		}
-		if string(s.Key) != string(r.Key) {
-			t.Errorf("row %d: key %x streamed, %x copied", i+1, s.Key, r.Key)
-		}
-	}
+	events := compareWays(d, src, stream, len(c.rows))
 	if got := strings.TrimPrefix(show(&events[0]), "c 1,"); c.want != "" && got != c.want {
 		t.Errorf("the first row is %s, want %s", got, c.want)
 	}
 }
 
-func sameColumns(a, b *change.Table) bool {
-	return fmt.Sprintf("%+v %v", a.Columns, a.Key) == fmt.Sprintf("%+v %v", b.Columns, b.Key)
+// compareWays reads n rows that were streamed, holds them against those that a copy has, and returns them.
+func compareWays(d *testDB, src *Source, stream source.Stream, n int) []change.Event {
+	d.Helper()
+	events, _ := d.read(stream, n)
+	tables, err := src.Tables(d.Context())
+	if err != nil || len(tables) != 1 {
+		d.Fatalf("%v, %v", tables, err)
+	}
+	var b change.Batch
+	if _, err := src.Scan(d.Context(), tables[0], nil, 1000, &b); err != nil {
+		d.Fatal(err)
+	}
+	if len(b.Events) != len(events) {
+		d.Fatalf("%d rows copied, %d streamed", len(b.Events), len(events))
+	}
+	for i := range events {
+		s, r := &events[i], &b.Events[i]
+		if s.Table != r.Table {
+			sameColumns(d, s.Table, r.Table)
+		}
+		for k := range s.After {
+			x, y := s.After[k], r.After[k]
+			if x.Kind != y.Kind || x.Num != y.Num || string(x.Data) != string(y.Data) {
+				d.Errorf("row %d, %s %s: streamed %s %.80q, copied %s %.80q", i+1, s.Table.Columns[k].Name, s.Table.Columns[k].Type.Name,
+					x.Kind, showValue(x), y.Kind, showValue(y))
+			}
+		}
+		if string(s.Key) != string(r.Key) {
+			d.Errorf("row %d: key %x streamed, %x copied", i+1, s.Key, r.Key)
+		}
+	}
+	return events
+}
+
+func sameColumns(d *testDB, streamed, copied *change.Table) {
+	d.Helper()
+	if len(streamed.Columns) != len(copied.Columns) || !slices.Equal(streamed.Key, copied.Key) {
+		d.Errorf("streamed with %d columns and key %v, copied with %d and %v", len(streamed.Columns), streamed.Key, len(copied.Columns), copied.Key)
+		return
+	}
+	for i := range streamed.Columns {
+		if s, c := fmt.Sprintf("%+v", streamed.Columns[i]), fmt.Sprintf("%+v", copied.Columns[i]); s != c {
+			d.Errorf("streamed as %s\ncopied as   %s", s, c)
+		}
+	}
 }
 
 // TestSurrogateKey: chunks follow the columns of a unique index in place of the key; others are refused for the table alone.

@@ -555,7 +555,7 @@ func (m *TableMap) Refine(cols, known []Column) {
 			switch {
 			case c.Base == "binary" && (o.Base == "inet6" || o.Base == "uuid") && c.Length == 16, c.Base == "binary" && o.Base == "inet4" && c.Length == 4:
 				c.Base, c.Length, c.Charset = o.Base, 0, ""
-			case c.Base == o.Base && integerBits(c.Base) != 0:
+			case c.Base == o.Base && (integerBits(c.Base) != 0 || c.Base == "year"):
 				c.Length = o.Length
 			case c.Base == o.Base && (c.Base == "float" || c.Base == "double"):
 				c.Precision, c.Scale = o.Precision, o.Scale
