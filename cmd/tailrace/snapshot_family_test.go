@@ -19,14 +19,11 @@ import (
 func TestSnapshotFamilies(t *testing.T) {
 	logged := map[string]string{"log_statement": "all", "log_line_prefix": "[%a/%d] ", "max_replication_slots": "20"}
 	general := map[string]string{"general_log": "ON", "log_output": "TABLE"}
-	for name, settings := range map[string]map[string]string{"postgres15": logged, "postgres18": logged, "mariadb10": general, "mysql97": general} {
+	for name, settings := range map[string]map[string]string{"postgres15": logged, "postgres18": logged, "mariadb10": general, "mysql80": general, "mysql97": general} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := servers.Private(t, name, settings)
 			t.Run("case33_kills", func(t *testing.T) { killedCopy(t, server) })
-			if name == "mysql97" {
-				return
-			}
 			t.Run("case35_ddl", func(t *testing.T) { changedTables(t, server) })
 			t.Run("case38_timeouts_signals", func(t *testing.T) { signalsOnce(t, server) })
 		})
@@ -182,15 +179,27 @@ func changedTables(t *testing.T, server *servers.Server) {
 // signalsOnce copies tables again as signals of each kind ask, one of them by a filter, and pauses and stops the copies; the roles'
 // timeouts would end each session that waits.
 func signalsOnce(t *testing.T, server *servers.Server) {
-	sql := many(isMySQL(server))
-	if !isMySQL(server) {
+	sql := many(isMySQL(server)) + "; CREATE TABLE slow (id int PRIMARY KEY, v varchar(40)); INSERT INTO slow SELECT id, v FROM hist WHERE id <= 20"
+	slow := "SLEEP(0.03) = 0"
+	switch {
+	case strings.HasPrefix(server.URL, "postgres:"):
+		slow = "pg_sleep(0.03)::text = ''"
+	case strings.HasPrefix(server.Name, "mariadb"):
+		sql = "SET GLOBAL max_statement_time = 0.3; " + sql
+	default:
+		sql = "SET GLOBAL max_execution_time = 300; " + sql
+	}
+	if isMySQL(server) {
+		sql = "SET GLOBAL wait_timeout = 1; SET GLOBAL net_write_timeout = 1; SET GLOBAL lock_wait_timeout = 1; SET GLOBAL innodb_lock_wait_timeout = 1; " + sql
+	} else {
 		sql = "DO $$ BEGIN EXECUTE 'ALTER DATABASE ' || current_database() || ' SET statement_timeout = 300'; EXECUTE 'ALTER DATABASE ' || current_database() || ' SET lock_timeout = 100'; " +
 			"EXECUTE 'ALTER DATABASE ' || current_database() || ' SET idle_in_transaction_session_timeout = 100'; END $$; " + sql
 	}
 	l := newLab(t, server, sql, map[string]string{"signal.enabled.channels": "source,file", "signal.file": filepath.Join(t.TempDir(), "signals"),
 		"signal.poll.interval.ms": "50"})
 	props := map[string]string{"signal.data.collection": l.of("sig"), "signal.enabled.channels": "source,file",
-		"signal.file": filepath.Join(l.dir, "signals"), "signal.poll.interval.ms": "50"}
+		"signal.file": filepath.Join(l.dir, "signals"), "signal.poll.interval.ms": "50", "snapshot.select.statement.overrides": l.of("slow"),
+		"snapshot.select.statement.overrides." + l.of("slow"): "SELECT * FROM " + l.of("slow") + " WHERE " + slow}
 	req, err := http.NewRequest(http.MethodPut, l.d.URL()+"/connectors/pg/config", strings.NewReader(string(l.props(props))))
 	if err != nil {
 		t.Fatal(err)
@@ -218,6 +227,12 @@ func signalsOnce(t *testing.T, server *servers.Server) {
 	l.exec(`INSERT INTO sig VALUES ('log-1', 'log', '{"message": "we are at {}"}')`)
 	l.exec(`INSERT INTO sig VALUES ('adhoc-1', 'execute-snapshot', '{"data-collections": ["` + l.of("hist") + `"], "type": "incremental"}')`)
 	copied("incremental", 4000, "a row in signal.data.collection")
+	l.exec(`INSERT INTO sig VALUES ('slow-1', 'execute-snapshot', '{"data-collections": ["` + l.of("slow") + `"]}')`)
+	ctx, cancel := context.WithTimeout(t.Context(), snapshotPatience)
+	defer cancel()
+	if err := l.d.Until(ctx, func() (bool, error) { return l.records("slow")["incremental"] == 20, nil }); err != nil {
+		t.Fatalf("a chunk that takes longer than the server's limits: %v", err)
+	}
 	file := fmt.Sprintf(`{"id":"f1","type":"execute-snapshot","data":{"data-collections":["%[1]s"],"additional-conditions":[{"data-collection":"%[1]s","filter":"id > 3990"}]}}`, l.of("hist"))
 	if err := os.WriteFile(filepath.Join(l.dir, "signals"), []byte(file+"\n"), 0o600); err != nil {
 		t.Fatal(err)

@@ -301,7 +301,7 @@ func (l *lab) kill() {
 // readOnly holds the server's log against what a snapshot may do: no lock is taken and nothing is written.
 func (l *lab) readOnly() {
 	l.Helper()
-	allowed := regexp.MustCompile(`^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
+	allowed := regexp.MustCompile(`(?i)^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
 	if l.mysql != nil { // KILL ends a dump of its own that was left behind
 		allowed = regexp.MustCompile(`(?i)^\s*(START TRANSACTION WITH CONSISTENT SNAPSHOT|SELECT|COMMIT|ROLLBACK|SHOW |SET |KILL )`)
 	}

@@ -21,9 +21,11 @@ import (
 	"github.com/tailrace/tailrace/internal/fault"
 )
 
-// pinned are the settings of all our sessions: they decide how values are written as text, and servers have their own.
+// pinned are the settings of all our sessions: they decide how values are written as text and how long statements may take, and
+// servers have their own.
 const pinned = "SET time_zone = '+00:00', sql_mode = '', autocommit = 1, sql_safe_updates = 0, sql_select_limit = DEFAULT, " +
-	"net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800, lc_messages = 'en_US' /*M!100100 , max_statement_time = 0 */"
+	"net_read_timeout = 600, net_write_timeout = 600, wait_timeout = 28800, lock_wait_timeout = 86400, lc_messages = 'en_US' " +
+	"/*M!100100 , max_statement_time = 0 */ /*!50708 , max_execution_time = 0 */" // MariaDB leaves out the latter
 
 // A socket is a connection to the server. Each read waits so long for the server and no longer, 0: without end.
 type socket struct {
