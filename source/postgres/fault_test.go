@@ -408,6 +408,22 @@ func testPreflight(t *testing.T) {
 		check(t, d, d.setup(), "database.hostname", "wal_level is replica", "ALTER SYSTEM SET wal_level = 'logical'")
 		_, err := Plugin.Open(t.Context(), d.setup())
 		d.permanent(err, "WAL_LEVEL")
+		for _, by := range services() { // that run servers for others
+			d.exec("CREATE ROLE " + by.mark)
+			check(t, d, d.setup(), "database.hostname", "wal_level is replica", by.decode)
+			d.exec("DROP ROLE " + by.mark)
+		}
+		d.exec("CREATE ROLE rds_superuser; CREATE ROLE rds_replication; CREATE ROLE plain LOGIN; CREATE ROLE member LOGIN IN ROLE rds_replication; GRANT SELECT ON t TO plain, member; " +
+			"CREATE PUBLICATION p FOR TABLE t")
+		said := func(role string) string {
+			return fmt.Sprint(withoutNotes(Plugin.Preflight(t.Context(), d.setup("database.user", role, "publication.name", "p"))))
+		}
+		if got := said("plain"); !strings.Contains(got, `role plain may not replicate; run GRANT "rds_replication" TO "plain"`) {
+			t.Errorf("a role of RDS that may not replicate: %s", got)
+		}
+		if got := said("member"); strings.Contains(got, "role member may not replicate") {
+			t.Errorf("a role of RDS that may replicate: %s", got)
+		}
 	})
 	t.Run("case27_password_and_slots", func(t *testing.T) {
 		t.Parallel()
@@ -434,8 +450,11 @@ func testPreflight(t *testing.T) {
 			t.Errorf("the right password: %v", problems)
 		}
 		d.exec("SELECT pg_create_physical_replication_slot('other')")
-		check(t, d, d.setup(), "slot.name", "all 1 replication slots", "pg_drop_replication_slot")
+		check(t, d, d.setup(), "slot.name", "all 1 replication slots", "pg_drop_replication_slot('NAME')", "run ALTER SYSTEM SET max_replication_slots = 11 and restart the server")
 		d.refused(nil, "SLOTS_EXHAUSTED")
 		d.exec("SELECT pg_drop_replication_slot('other')")
+		d.exec("CREATE ROLE replication_reader LOGIN REPLICATION")
+		check(t, d, d.setup("database.user", "replication_reader"), "database.password", "no pg_hba.conf entry",
+			`the line: host "`+d.name+`" "replication_reader" ADDRESS scram-sha-256`)
 	})
 }

@@ -41,7 +41,8 @@ type checkup struct {
 	settings      *settings
 	connector     string
 	problems      []config.Problem
-	noReplication bool // known already: the role can't replicate
+	by            service // who runs the server
+	noReplication bool    // known already: the role can't replicate
 }
 
 func (c *checkup) report(key, format string, args ...any) {
@@ -87,16 +88,16 @@ func (c *checkup) server(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func (c *checkup) role(ctx context.Context, conn *pgx.Conn) error {
-	var replication bool
-	err := conn.QueryRow(ctx, `SELECT rolreplication OR rolsuper FROM pg_roles WHERE rolname = current_user`).Scan(&replication)
-	if err != nil {
+	var err error
+	if c.by, err = serviceOf(ctx, conn); err != nil {
 		return err
 	}
-	if !replication {
+	may, err := c.by.replicates(ctx, conn)
+	if err == nil && !may {
 		c.noReplication = true
-		c.report("database.user", "role %s may not replicate; %s", c.settings.User, replicationRemedy(c.settings))
+		c.report("database.user", "role %s may not replicate; %s", c.settings.User, c.by.letReplicate(c.settings.User))
 	}
-	return nil
+	return err
 }
 
 func (c *checkup) slot(ctx context.Context, conn *pgx.Conn) error {
@@ -116,10 +117,10 @@ func (c *checkup) slot(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	if !state.exists && slots >= maxSlots {
-		c.report("slot.name", "all %d replication slots of the server are taken; %s, such as ALTER SYSTEM SET max_replication_slots = %d", maxSlots, slotsRemedy, maxSlots+10)
+		c.report("slot.name", "all %d replication slots of the server are taken; "+dropUnused+", or %s", maxSlots, c.by.raise("max_replication_slots", maxSlots+10))
 	}
 	if senders >= maxSenders {
-		c.report("database.hostname", "all %d walsenders of the server are taken; run ALTER SYSTEM SET max_wal_senders = %d and restart the server", maxSenders, maxSenders+10)
+		c.report("database.hostname", "all %d walsenders of the server are taken; %s", maxSenders, c.by.raise("max_wal_senders", maxSenders+10))
 	}
 	return c.idle(ctx, conn)
 }
@@ -280,11 +281,11 @@ func (c *checkup) publication(ctx context.Context, conn *pgx.Conn, exists bool, 
 		return err
 	}
 	switch {
-	case !exists && !create:
-		c.report("publication.name", "role %s may not create publication %s; run %s as an owner of the tables, or GRANT CREATE ON DATABASE %s TO %s",
-			s.User, s.Publication, sql, ident(s.Database), ident(s.User))
 	case !owner || len(foreign) > 0:
-		c.report("publication.name", "role %s does not own all that publication %s needs; run %s as an owner of the tables", s.User, s.Publication, sql)
+		c.report("publication.name", "role %s does not own all that publication %s needs; as a superuser or the owner run %s", s.User, s.Publication, sql)
+	case !exists && !create:
+		c.report("publication.name", "role %s may not create publication %s; run GRANT CREATE ON DATABASE %s TO %s, or, as a superuser, %s",
+			s.User, s.Publication, ident(s.Database), ident(s.User), sql)
 	}
 	return nil
 }

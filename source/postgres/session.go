@@ -245,10 +245,11 @@ func explain(s *settings, err error) error {
 	case "28P01":
 		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password", what)
 	case "28000":
-		if strings.Contains(e.Message, "replication") {
-			return fault.Permanent("NO_REPLICATION", replicationRemedy(s), what)
+		if strings.Contains(e.Message, "pg_hba.conf") {
+			return fault.Permanent("AUTH_FAILED", "add to the server's pg_hba.conf the line: host "+ident(s.Database)+" "+ident(s.User)+
+				" ADDRESS scram-sha-256, with the address of this host in place of ADDRESS, and run SELECT pg_reload_conf()", what)
 		}
-		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password, and let this host in by pg_hba.conf", what)
+		return fault.Permanent("AUTH_FAILED", "correct database.user and database.password", what)
 	case "42704":
 		if strings.Contains(e.Message, "idle_session_timeout") {
 			return fault.Permanent("SERVER_TOO_OLD", "upgrade the server to PostgreSQL 14 or later", what)
@@ -256,8 +257,10 @@ func explain(s *settings, err error) error {
 	case "3D000":
 		return fault.Permanent("DATABASE_MISSING", "correct database.dbname or create the database", what)
 	case "42501":
-		if strings.Contains(e.Message, "replication") || strings.Contains(e.Message, "walsender") || strings.Contains(e.Message, "WAL sender") {
-			return fault.Permanent("NO_REPLICATION", replicationRemedy(s), what)
+		for _, start := range []string{"must be superuser or replication role", "permission denied to start WAL sender", "permission denied to use replication slots"} {
+			if strings.HasPrefix(e.Message, start) {
+				return fault.Permanent("NO_REPLICATION", service{}.letReplicate(s.User)+" (on Amazon RDS GRANT rds_replication TO "+ident(s.User)+")", what)
+			}
 		}
 		return fault.Permanent("PERMISSION_DENIED", "grant the role "+ident(s.User)+" what the message names", what)
 	case "55000":
@@ -266,7 +269,7 @@ func explain(s *settings, err error) error {
 		}
 	case "53400":
 		if strings.Contains(e.Message, "replication slots") {
-			return fault.Permanent("SLOTS_EXHAUSTED", slotsRemedy, what)
+			return fault.Permanent("SLOTS_EXHAUSTED", dropUnused+", or raise max_replication_slots with ALTER SYSTEM SET and restart the server", what)
 		}
 	}
 	return err
@@ -274,13 +277,8 @@ func explain(s *settings, err error) error {
 
 const (
 	walLevelRemedy = "run ALTER SYSTEM SET wal_level = 'logical' and restart the server"
-	slotsRemedy    = "drop an unused slot with SELECT pg_drop_replication_slot('name'), or raise max_replication_slots with " +
-		"ALTER SYSTEM SET and restart the server"
+	dropUnused     = "drop one that nobody needs, such as by SELECT pg_drop_replication_slot('NAME')"
 )
-
-func replicationRemedy(s *settings) string {
-	return "run ALTER ROLE " + ident(s.User) + " REPLICATION"
-}
 
 // ident quotes an identifier.
 func ident(name string) string { return `"` + strings.ReplaceAll(name, `"`, `""`) + `"` }

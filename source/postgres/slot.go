@@ -73,7 +73,7 @@ func (s slotState) check(c *settings, from position) error {
 		return nil
 	case s.kind != "logical" || s.plugin != "pgoutput" || s.database != c.Database:
 		return fault.Permanentf("SLOT_FOREIGN", "choose another slot.name, or run SELECT pg_drop_replication_slot("+literal(c.Slot)+") if nobody needs it",
-			"slot %s is a %s slot with plugin %q of database %q, not a pgoutput slot of %s", c.Slot, s.kind, s.plugin, s.database, c.Database)
+			"slot %s is %s, not a pgoutput slot of database %s", c.Slot, s.describe(), c.Database)
 	case s.walStatus == "lost" || s.reason != "":
 		return s.lost(c)
 	case from.LSN != 0 && s.confirmed > from.LSN && c.Mismatch != "trust_slot" && c.Mismatch != "trust_greater_lsn":
@@ -84,20 +84,28 @@ func (s slotState) check(c *settings, from position) error {
 	return nil
 }
 
+// describe says what kind of slot it is.
+func (s slotState) describe() string {
+	if s.kind != "logical" {
+		return "a " + s.kind + " slot"
+	}
+	return fmt.Sprintf("a slot of plugin %s in database %s", s.plugin, s.database)
+}
+
 // lost explains a slot that the server has invalidated.
 func (s slotState) lost(c *settings) error {
 	again := dropSlot(c) + resnapshot
 	switch s.reason {
 	case "rows_removed":
-		return fault.Permanentf("SLOT_LOST", "set hot_standby_feedback = on, "+again, "slot %s of the standby was invalidated, since the primary removed "+
+		return fault.Permanentf("SLOT_LOST", "run on the standby ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf(); "+again, "slot %s of the standby was invalidated, since the primary removed "+
 			"catalog rows that it needs", c.Slot)
 	case "wal_level_insufficient":
-		return fault.Permanentf("SLOT_LOST", walLevelRemedy+", then "+again, "slot %s was invalidated, since wal_level was lowered", c.Slot)
+		return fault.Permanentf("SLOT_LOST", walLevelRemedy+"; then "+again, "slot %s was invalidated, since wal_level was lowered", c.Slot)
 	case "idle_timeout":
-		return fault.Permanentf("SLOT_LOST", "raise idle_replication_slot_timeout, "+again, "slot %s was invalidated, since it was idle for longer than "+
+		return fault.Permanentf("SLOT_LOST", "run ALTER SYSTEM SET idle_replication_slot_timeout = 0; SELECT pg_reload_conf(); "+again, "slot %s was invalidated, since it was idle for longer than "+
 			"idle_replication_slot_timeout", c.Slot)
 	}
-	return fault.Permanentf("SLOT_LOST", "raise max_slot_wal_keep_size, "+again, "slot %s has lost WAL that it needs, since it was further behind than "+
+	return fault.Permanentf("SLOT_LOST", "run ALTER SYSTEM SET max_slot_wal_keep_size = -1; SELECT pg_reload_conf(), or set a larger size than now; "+again, "slot %s has lost WAL that it needs, since it was further behind than "+
 		"max_slot_wal_keep_size, or by a conflict with recovery", c.Slot)
 }
 
@@ -126,7 +134,11 @@ func checkServer(ctx context.Context, conn *pgx.Conn, failover bool) error {
 		return fault.Permanentf("SLOT_FAILOVER", "set slot.failover to false, or database.hostname to the primary",
 			"the server is a standby, whose slots can't fail over")
 	case level != "logical":
-		return fault.Permanentf("WAL_LEVEL", walLevelRemedy, "wal_level is %s, and logical decoding needs logical", level)
+		by, err := serviceOf(ctx, conn)
+		if err != nil {
+			return err
+		}
+		return fault.Permanentf("WAL_LEVEL", by.letDecode(), "wal_level is %s, and logical decoding needs logical", level)
 	}
 	return nil
 }
