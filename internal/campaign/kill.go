@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,7 @@ type plan struct {
 	database string
 	sinks    []string
 	keep     bool
+	copying  bool // the daemon is killed while rows are copied
 }
 
 // campaign is the setting of all lives.
@@ -132,6 +134,8 @@ type life struct {
 	url    string // of the source
 	daemon *daemon.Daemon
 	sides  []compare.Side
+
+	copies int // that were asked for beside the first one
 
 	between *proxy.Proxy // between the daemon and the source; nil: nothing
 }
@@ -272,32 +276,47 @@ func (c *campaign) moment() time.Duration {
 
 // cycles starts and kills the daemon n times.
 func (l *life) cycles(ctx context.Context, done, n int, committed *atomic.Int64) error {
+	copying := 0
 	for i := range n {
 		wait := l.moment()
+		if l.copying {
+			wait = min(wait, longestCopying)
+		}
 		if err := l.daemon.Start(); err != nil {
 			return err
 		}
-		if i == n/2 { // the second half of a life falls into streaming
-			if err := l.copied(ctx); err != nil {
-				return err
-			}
+		var err error
+		state := "starting"
+		switch {
+		case l.copying && i%4 > 0: // the others may die before they copy
+			state, err = "snapshot", l.copyOn(ctx)
+		case !l.copying && i == n/2: // the second half of a life falls into streaming
+			err = l.copied(ctx)
+		}
+		if err != nil {
+			return err
 		}
 		death := time.NewTimer(wait)
-		state := l.watch(ctx, death.C)
+		state = l.watch(ctx, death.C, state)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if err := l.daemon.Kill(); err != nil {
 			return err
 		}
+		if strings.HasPrefix(state, "snapshot") {
+			copying++
+		}
 		fmt.Fprintf(l.out, "cycle %d: killed after %s, %s, %d transactions\n", done+i+1, wait.Round(time.Millisecond), state, committed.Load())
+	}
+	if l.copying {
+		fmt.Fprintf(l.out, "%d of %d deaths while rows were copied, %d copies\n", copying, n, 1+l.copies)
 	}
 	return nil
 }
 
-// watch waits for the moment of death and returns what the daemon was doing shortly before.
-func (l *life) watch(ctx context.Context, death <-chan time.Time) string {
-	state := "starting"
+// watch waits for the moment of death and returns what the daemon was doing shortly before; state is what it does now.
+func (l *life) watch(ctx context.Context, death <-chan time.Time, state string) string {
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
 	for {
@@ -410,6 +429,11 @@ func (l *life) judge(ctx context.Context) (verdict, error) {
 		}
 		if err == nil {
 			err = errors.Join(h.read(t, in), in.Close())
+		}
+		if err == nil && l.copying {
+			var n int
+			n, err = l.copiedOnce(ctx, t)
+			h.doubled += n
 		}
 		if err != nil {
 			return verdict{}, fmt.Errorf("%s: %w", t, err)

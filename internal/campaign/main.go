@@ -38,7 +38,7 @@ func databases(name string) (string, error) {
 }
 
 func run(ctx context.Context, args []string) error {
-	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|pgbench|powercut|weave|handoff|model|oltp|ddl [-n CYCLES] [-seed N] [-db DATABASE] [-sinks LIST] [-keep]")
+	usage := errors.New("usage: scripts/campaign kill|dbcrash|resets|pgbench|powercut|weave|handoff|model|oltp|ddl [-n CYCLES] [-seed N] [-db DATABASE] [-sinks LIST] [-keep] [-copying]")
 	if len(args) == 0 {
 		return usage
 	}
@@ -48,6 +48,7 @@ func run(ctx context.Context, args []string) error {
 	db := flags.String("db", "", "source database; pg15, of ddl and oltp mariadb, if not given")
 	sinks := flags.String("sinks", "postgres,redis,elasticsearch", "sinks that follow the log")
 	keep := flags.Bool("keep", false, "keep data directories and logs")
+	copying := flags.Bool("copying", false, "kill: the daemon dies while rows are copied")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -75,7 +76,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		p := plan{kind: args[0], cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep}
+		p := plan{kind: args[0], cycles: *n, seed: *seed, database: server, sinks: strings.Split(*sinks, ","), keep: *keep, copying: *copying}
 		if strings.HasPrefix(*db, "pg") {
 			return announce(lives(ctx, p))
 		}

@@ -79,7 +79,7 @@ func (l *life) strike(ctx context.Context, n int, strike func(i int, state strin
 			}
 		}
 		moment := time.NewTimer(l.moment())
-		state := l.watch(ctx, moment.C)
+		state := l.watch(ctx, moment.C, "starting")
 		if err := ctx.Err(); err != nil {
 			return err
 		}
