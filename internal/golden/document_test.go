@@ -20,6 +20,12 @@ that a real Debezium recorded, and compares record by record, member by member. 
 rule behind them: the log never falsifies. NULL stays NULL, and a value that a form can't express keeps its text. Where Debezium's output
 is merely odd, ours is the same.
 
+A snapshot of type blocking does not hold the stream. Debezium streams nothing until the rows are read, and the database keeps its log
+that long. Here they are copied chunk by chunk beside the stream, as those of an incremental snapshot are. They look like an initial
+snapshot's: source.snapshot is first, true, last and so on, and notifications are of the aggregate type Initial Snapshot. Of a key that
+changes meanwhile there is the row and then the change, or the change alone, never an old row after a newer change; changes of other keys
+stand between the rows. Only a table without a key holds the stream while it is read.
+
 This page is made from the tables in internal/golden: run ` + "`go test ./internal/golden -run TestDocument -update`" + ` after a change.
 
 ` + Document("PostgreSQL", "Against Debezium 3.6.1 on PostgreSQL 15.", postgresDifferences()) +
