@@ -11,7 +11,7 @@
 //	                     records.jsonl         what Debezium emitted: topic, key, value, headers
 //	                     offline.sql stream2.sql records2.jsonl   run while stopped, after the restart, emitted then
 //
-// Scenarios of testdata/pg-derived have derived.txt besides, which says what of Debezium's source their records follow from.
+// Scenarios of testdata/DB-derived have derived.txt besides, which says what of Debezium's source their records follow from.
 // The others are of Debezium 3.6.1 on PostgreSQL 15 and MySQL 8.0, and of Debezium 3.5.0 on MariaDB 10.11. Values that
 // vary from run to run (positions, times, transaction numbers, random names) are compared by their type. Records are
 // compared topic by topic, in order.

@@ -146,6 +146,15 @@ func TestMariaDB(t *testing.T) {
 		now: map[string]string{"heartbeat": "ts"}})
 }
 
+// TestMySQLDerived and TestMariaDBDerived replay scenarios that no Debezium recorded, as TestPostgresDerived does.
+func TestMySQLDerived(t *testing.T) {
+	replayMySQL(t, "mysql80", family{dir: "testdata/mysql-derived"})
+}
+
+func TestMariaDBDerived(t *testing.T) {
+	replayMySQL(t, "mariadb10", family{dir: "testdata/maria-derived"})
+}
+
 // laterMySQL and laterMariaDB are the scenarios that are not run, with what they are about.
 func laterMySQL() map[string]string {
 	return map[string]string{

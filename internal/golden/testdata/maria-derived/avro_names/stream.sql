@@ -1,0 +1,1 @@
+insert into `we-ird` values(1,2,'x');

@@ -1,0 +1,1 @@
+insert into g values(1,point(1,2),st_geomfromtext('linestring(0 0,1 1)'),st_geomfromtext('polygon((0 0,1 0,1 1,0 0))'),st_geomfromtext('multipoint(0 0,1 1)'),st_geomfromtext('point(3 4)',4326),st_geomfromtext('geometrycollection(point(1 1))'),point(5,6)),(2,null,null,null,null,null,null,point(0,0));

@@ -1,0 +1,1 @@
+create table k3(id int primary key, v int);

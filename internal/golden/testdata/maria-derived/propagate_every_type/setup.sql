@@ -1,0 +1,1 @@
+create table pr(id int(10) unsigned auto_increment primary key comment 'the id', a varchar(20) comment 'hello', b decimal(10,3) not null, c enum('x','y','z'), d datetime(3), e tinyint(1), f text, g char(3), h int(5) unsigned zerofill, i float(7,3), j set('q','r','s'), k year(4), l bit(3), m varbinary(9), n time(2), p double, q timestamp null, r date, s longblob);

@@ -1,0 +1,1 @@
+insert into pr(a,b) values('x',1.5);

@@ -1,0 +1,1 @@
+create table q(id int primary key, v int);

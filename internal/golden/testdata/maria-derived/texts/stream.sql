@@ -1,0 +1,1 @@
+insert into te values(1,'äöü','😀é','日本','né','né','tiny','medium','long',x'0102',x'fff0',x'01',x'02',x'03',x'fb','b','x,q','中文','日本','Привет'),(2,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null,null),(3,'','','','','','','','','','','','','','','a','','','','');

@@ -1,0 +1,1 @@
+set sql_mode=''; create table z(id int primary key, a date not null default '0000-00-00', b datetime(3) not null default '0000-00-00 00:00:00', c timestamp(3) not null default '0000-00-00 00:00:00', d date default '0000-00-00', e datetime default '0000-00-00 00:00:00', f datetime(6) not null default '2020-01-02');

@@ -1,0 +1,1 @@
+insert into k1 values(1,'x',1); update k1 set a=2 where a=1; update k1 set v=9; delete from k1; insert into k2 values(1,1); update k2 set a=3; update k2 set b=4; delete from k2; insert into k3 values(1,1),(2,2); begin; update k3 set id=3 where id=1; update k3 set id=1 where id=2; update k3 set id=2 where id=3; commit;

@@ -1,0 +1,1 @@
+insert into s values(1,1,1); update s set w=2; update s set v=2; delete from s;
