@@ -15,6 +15,9 @@ import (
 // errStopped ends a compaction because the log is being closed.
 var errStopped = errors.New("the log is being closed")
 
+// errFloorFell ends a compaction because a consumer has come, or has gone back, that needs a tombstone which it left out.
+var errFloorFell = errors.New("a consumer has not passed a tombstone that was to go")
+
 // A compaction is one pass over the saved segments of a partition.
 //
 // First it notes the newest offset of each key in the part that no compaction has seen, until memory for keys is used
@@ -31,6 +34,7 @@ type compaction struct {
 	last    int64 // offset of the partition's last record, which stays
 	now     int64
 	floor   int64
+	dropped int64 // offset after the last tombstone that is left out because its term is over
 	keys    *keyTable
 	eraser  Eraser            // nil: there are no erasing records
 	erased  []erasure         // ascending; none of them covers another
@@ -123,6 +127,13 @@ func (c *compaction) commit(clean int64) error {
 			return c.l.unsafe(err)
 		}
 	}
+	if c.dropped > c.l.floor(c.p) {
+		if err := c.abandon(); err != nil {
+			return err
+		}
+		return errFloorFell
+	}
+	c.dropped = 0
 	err := c.l.replace(c.p, c.swaps, clean, -1)
 	if err != nil && !fault.IsPermanent(err) { // as on a full disk: no manifest has the new files
 		err = errors.Join(err, c.abandon())
@@ -283,7 +294,8 @@ type fate int
 
 const (
 	keep      fate = iota
-	leave          // out: a newer record says it all, or the tombstone has done its work
+	leave          // out: a newer record says it all
+	expire         // leave out: the tombstone has done its work
 	carry          // leave out, but a newer partial record needs its value
 	complete       // keep, with what was carried for its key
 	beginTerm      // keep; a tombstone that from now on has a time to go
@@ -324,7 +336,7 @@ func (c *compaction) judgeTombstone(h *recordbatch.Header, r *topic.Record) fate
 	case !h.DeleteHorizon:
 		return beginTerm
 	case c.now >= h.BaseTime && r.Offset < c.floor && r.Offset != c.last && !c.full: // if full, what it deletes may still be there
-		return leave
+		return expire
 	case c.pending[string(r.Key)] != nil:
 		return sever
 	}
@@ -389,6 +401,9 @@ func (c *compaction) move(out *output, h *recordbatch.Header, r *topic.Record) e
 	}
 	switch fate {
 	case leave:
+		return nil
+	case expire:
+		c.dropped = max(c.dropped, r.Offset+1)
 		return nil
 	case carry:
 		if stays, err := c.carry(r); err != nil || !stays {

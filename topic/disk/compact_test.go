@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -155,6 +156,36 @@ func TestTombstones(t *testing.T) {
 		compact(t, l)
 		want(t, l, "x", "3", "k", "last")
 	})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestConsumerDuringCompaction: a consumer that is registered while a compaction runs reads a value before the compaction
+// replaces it, and so needs the tombstone that was to go.
+func TestConsumerDuringCompaction(t *testing.T) {
+	var now, asked atomic.Int64
+	now.Store(1_000_000)
+	registered := int64(math.MaxInt64) // how often compaction asks before there is a consumer
+	l := memLog(t, newFS(), disk.Options{ManualCompaction: true, SegmentBytes: 300, Now: func() time.Time { return time.UnixMilli(now.Load()) },
+		ConsumerFloor: func(string, uint32, int32) int64 {
+			if asked.Add(1) > registered {
+				return 1
+			}
+			return math.MaxInt64
+		}})
+	put(t, l, "k", "v", "x", "1", "k", "tombstone", "x", "2")
+	compact(t, l)
+	now.Add(2 * (24 * time.Hour).Milliseconds())
+	registered = asked.Load() + 1
+	compact(t, l)
+	want(t, l, "k", "tombstone", "x", "2")
+	if asked.Load() <= registered {
+		t.Fatal("the consumer came too late to be asked for")
+	}
+	registered = math.MaxInt64
+	compact(t, l)
+	want(t, l, "x", "2")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -150,6 +150,9 @@ func (l *Log) tidyPartition(p *partition, force bool) error {
 		c := l.newCompaction(p, segs, clean)
 		c.hurry = force
 		whole, err := c.run()
+		if errors.Is(err, errFloorFell) { // the next one knows
+			continue
+		}
 		if err != nil || whole {
 			return err
 		}
