@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"maps"
 	"path"
 	"time"
@@ -44,7 +45,7 @@ func (l *Log) startCheckpoint() {
 		return
 	}
 	if err := l.shoot(nil, false); err != nil {
-		l.opt.Logger.Warn("a checkpoint must wait", "dir", l.opt.Dir, "error", err)
+		l.complain(slog.LevelWarn, "a checkpoint must wait", err, "dir", l.opt.Dir)
 	}
 }
 
@@ -65,7 +66,7 @@ func (l *Log) forceCheckpoint(done chan error, last bool) {
 func (l *Log) shoot(done chan error, last bool) error {
 	kept := l.kept.Load()
 	if l.journal.size > 0 {
-		if err := l.rotate(); err != nil {
+		if err := l.withReserve(l.rotate); err != nil {
 			l.failed(err)
 			l.manMu.Unlock()
 			return err
@@ -161,10 +162,11 @@ func (l *Log) checkpoints() error {
 		if err != nil {
 			l.failed(err)
 			l.unsynced.add(s.dirty)
-			l.opt.Logger.Warn("a checkpoint failed; the journal stays until one succeeds", "dir", l.opt.Dir, "error", err)
+			l.complain(slog.LevelWarn, "a checkpoint failed; the journal stays until one succeeds", err, "dir", l.opt.Dir)
 		} else {
 			l.ckErr = nil
 			l.kept.Add(-s.kept)
+			l.reserve()
 		}
 		l.manMu.Unlock()
 		if err == nil && (s.kept > 0 || len(s.dirty.drop) > 0) {
@@ -196,7 +198,7 @@ func (l *Log) checkpoint(s *snapshot) error {
 		}
 		delete(s.dirty.dirs, dir)
 	}
-	if err := writeManifest(l.opt.FS, l.opt.Dir, s.man); err != nil {
+	if err := l.withReserve(func() error { return writeManifest(l.opt.FS, l.opt.Dir, s.man) }); err != nil {
 		if fault.IsPermanent(err) {
 			return l.unsafe(err)
 		}

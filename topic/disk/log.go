@@ -69,6 +69,7 @@ type Log struct {
 	unsynced dirt          // what failed checkpoints had yet to sync
 	ckErr    error         // how the last checkpoint ended
 	ckAfter  time.Time     // after a failure: not before
+	reserved bool          // the file RESERVE is there; see space.go
 	shots    chan snapshot // from the writer to the checkpointer; capacity 1
 
 	tidyWake  chan struct{} // asks the compactor to look around

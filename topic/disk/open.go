@@ -57,6 +57,9 @@ func Open(ctx context.Context, opt Options) (*Log, error) {
 		}
 		return nil, errors.Join(err, l.files.closeAll(), lock.Close())
 	}
+	l.manMu.Lock()
+	l.reserve()
+	l.manMu.Unlock()
 	l.workers.Go(l.write)
 	l.workers.Go(l.checkpoints)
 	if !opt.ManualCompaction {

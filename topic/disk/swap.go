@@ -34,7 +34,7 @@ func (l *Log) replace(p *partition, swaps []swap, clean, logStart int64) error {
 		pm.Clean = clean
 	}
 	pm.LogStart = max(pm.LogStart, logStart)
-	if err := writeManifest(l.opt.FS, l.opt.Dir, &m); err != nil {
+	if err := l.withReserve(func() error { return writeManifest(l.opt.FS, l.opt.Dir, &m) }); err != nil {
 		if fault.IsPermanent(err) {
 			return l.unsafe(err)
 		}
@@ -66,6 +66,7 @@ func (l *Log) replace(p *partition, swaps []swap, clean, logStart int64) error {
 			l.forget(o)
 		}
 	}
+	l.reserve()
 	l.freed()
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"slices"
 	"time"
@@ -34,12 +35,12 @@ func (l *Log) tidy() error {
 		}
 		l.look()
 		if err := l.endSegments(); err != nil && !errors.Is(err, topic.ErrClosed) {
-			l.opt.Logger.Warn("a checkpoint before compaction failed", "dir", l.opt.Dir, "error", err)
+			l.complain(slog.LevelWarn, "a checkpoint before compaction failed", err, "dir", l.opt.Dir)
 		}
 		for _, t := range l.all() {
 			for _, p := range t.parts {
 				if err := l.tidyPartition(p, false); err != nil && !errors.Is(err, errStopped) {
-					l.opt.Logger.Error("compaction failed; the records stay as they are", "topic", t.name, "partition", p.num, "error", err)
+					l.complain(slog.LevelError, "compaction failed; the records stay as they are", err, "topic", t.name, "partition", p.num)
 				}
 			}
 		}

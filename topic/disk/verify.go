@@ -264,7 +264,7 @@ func (in *Inspection) strangers() ([]FileReport, error) {
 			if known[name] {
 				continue
 			}
-			note := "not in the manifest: the next start removes it, and writes again what the journal has of it"
+			note := "not in the manifest: it was begun after the last checkpoint, or a crash has left it; what counts of it is in the journal"
 			reports = append(reports, FileReport{File: name, Note: note})
 		}
 	}
