@@ -32,6 +32,8 @@ type lab struct {
 	self string // this program
 	host string // of the database, as both sides connect to it: the directory of its unix socket, or its address for TCP
 	n    int    // numbers connectors and slots
+
+	profile string // file to which each child writes its CPU profile; "": none
 }
 
 func openLab(ctx context.Context) (*lab, error) {

@@ -11,6 +11,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"sync/atomic"
@@ -40,6 +41,7 @@ type job struct {
 	Copy    string            // after For, copy this table, and report the latencies of the events that come meanwhile
 	First   bool              // report the first durable event and stop
 	Reread  bool              // capture nothing: read what an earlier child left in the log, to its end, as Debezium JSON
+	Profile string            // write a CPU profile of the process to this file
 	Verbose bool
 }
 
@@ -154,6 +156,17 @@ func child(arg string) error {
 		return err
 	}
 	debug.SetGCPercent(100)
+	if j.Profile != "" {
+		f, err := os.Create(j.Profile)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return err
+		}
+		defer pprof.StopCPUProfile()
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	out := io.Discard

@@ -57,6 +57,8 @@ type options struct {
 	logMB  int
 	copied int
 	keys   int
+
+	profile string
 }
 
 func main() {
@@ -78,6 +80,7 @@ func main() {
 	flag.IntVar(&o.logMB, "log-mb", 1024, "size of the log that B15 recovers, in MB")
 	flag.IntVar(&o.copied, "copied", 5_000_000, "rows that B10 copies")
 	flag.IntVar(&o.keys, "keys", 5_000_000, "keys that B12k compacts")
+	flag.StringVar(&o.profile, "profile", "", "file for the CPU profile of the process that is measured; of several, the last's")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
@@ -121,6 +124,7 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 	}
 	l, err := open(ctx)
 	if l != nil {
+		l.profile = o.profile
 		defer l.close()
 	}
 	if err != nil {
@@ -169,6 +173,9 @@ func run(ctx context.Context, o options, ids []string) ([]figure, error) {
 
 // child runs this program as a child that does j.
 func (l *lab) child(ctx context.Context, j job) (report, usage, error) {
+	if !j.Reread {
+		j.Profile = l.profile
+	}
 	arg, err := json.Marshal(j)
 	if err != nil {
 		return report{}, usage{}, err
