@@ -148,6 +148,24 @@ func (e encoder) Encode(b *change.Batch, recs []topic.Record) ([]topic.Record, e
 	return e.Encoder.Encode(b, recs)
 }
 
+// profiled is child with the CPU profile that the job asks for.
+func profiled(arg string) (err error) {
+	var j job
+	if err := json.Unmarshal([]byte(arg), &j); err != nil || j.Profile == "" {
+		return errors.Join(err, child(arg))
+	}
+	f, err := os.Create(j.Profile)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return err
+	}
+	defer pprof.StopCPUProfile()
+	return child(arg)
+}
+
 // child runs one connector as the daemon would, and reports.
 func child(arg string) error {
 	start := time.Now()
@@ -156,17 +174,6 @@ func child(arg string) error {
 		return err
 	}
 	debug.SetGCPercent(100)
-	if j.Profile != "" {
-		f, err := os.Create(j.Profile)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		if err := pprof.StartCPUProfile(f); err != nil {
-			return err
-		}
-		defer pprof.StopCPUProfile()
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	out := io.Discard

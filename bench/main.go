@@ -63,7 +63,7 @@ type options struct {
 
 func main() {
 	if len(os.Args) == 3 && os.Args[1] == "child" {
-		exit(child(os.Args[2]))
+		exit(profiled(os.Args[2]))
 	}
 	if len(os.Args) == 3 && os.Args[1] == "copy" {
 		exit(copyAll(os.Args[2]))
