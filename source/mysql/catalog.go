@@ -270,9 +270,19 @@ func snapshotPosition(c *conn) (status, error) {
 	return st, nil
 }
 
-// gtidsAt returns the transactions up to a place in the binary log (MariaDB).
+// gtidsAt returns the transactions up to a place in the binary log (MariaDB). The server reads that file from its beginning for it, which
+// may take seconds.
 func gtidsAt(c *conn, at status) (*mariaSet, error) {
 	r, err := c.row(fmt.Sprintf("SELECT BINLOG_GTID_POS(%s, %d)", quoted(at.file), at.pos))
+	if err != nil {
+		return nil, err
+	}
+	return parseMariaSet(r[0])
+}
+
+// gtidsNow returns the transactions that are in the binary log now (MariaDB).
+func gtidsNow(c *conn) (*mariaSet, error) {
+	r, err := c.row("SELECT @@GLOBAL.gtid_binlog_pos")
 	if err != nil {
 		return nil, err
 	}

@@ -294,7 +294,7 @@ func (s *Source) beginMariaSnapshot(c *conn) (*window, status, error) {
 	if err != nil {
 		return nil, at, err
 	}
-	set, err := gtidsAt(c, at)
+	set, err := gtidsNow(c)
 	if err != nil {
 		return nil, at, err
 	}

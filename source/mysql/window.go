@@ -21,7 +21,7 @@ type window struct {
 	executed *mysqlSet  // MySQL with GTIDs; else nil, and low holds
 	low      coordinate // transactions that begin before it were seen
 	high     coordinate
-	gtids    string // MariaDB: what was seen, exactly; "": not known
+	gtids    string // MariaDB: what was in the log soon after, which is all that was seen and perhaps more; "": not known
 }
 
 var _ snapshot.Window = (*window)(nil)
