@@ -14,7 +14,7 @@ type SnapshotInfo struct {
 	Total     int64       `json:"total"`
 	Completed bool        `json:"completed"`
 	Paused    bool        `json:"paused,omitempty"`
-	Rate      float64     `json:"rows_per_second"`        // since this run began or continued the copy
+	Rate      float64     `json:"rows_per_second"`        // since this run began or continued the copy, without pauses
 	Left      *float64    `json:"seconds_left,omitempty"` // estimated; absent: unknown
 	Started   time.Time   `json:"started"`
 	Tables    []TableInfo `json:"tables,omitempty"`
@@ -36,10 +36,7 @@ func snapshotInfo(p *snapshot.Progress, now time.Time) *SnapshotInfo {
 		return nil
 	}
 	done, total := p.Rows()
-	i := &SnapshotInfo{Rows: done, Total: total, Completed: p.Completed, Paused: p.Paused, Started: p.Started}
-	if took := now.Sub(p.Started).Seconds(); took > 0 && !p.Completed {
-		i.Rate = float64(p.Copied) / took
-	}
+	i := &SnapshotInfo{Rows: done, Total: total, Completed: p.Completed, Paused: p.Paused, Started: p.Started, Rate: p.Rate(now)}
 	if left, ok := p.Left(now); ok {
 		s := left.Seconds()
 		i.Left = &s

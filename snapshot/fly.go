@@ -69,7 +69,7 @@ func (w *weave) begin(ctx context.Context) error {
 	if w.reader == nil {
 		w.reader = startReader(ctx, w.threads(), w.threads()+3, w.prompt)
 	}
-	if w.paused || w.now().Sub(w.started) < w.o.Config.Delay || w.o.Keys != nil && w.resume == nil {
+	if w.paused || w.now().Sub(w.opened) < w.o.Config.Delay || w.o.Keys != nil && w.resume == nil {
 		return nil
 	}
 	for {

@@ -72,7 +72,8 @@ func open(ctx context.Context, src source.Source, inner source.Stream, from chan
 	if w.maxRows <= 0 {
 		w.maxRows = batchRows
 	}
-	w.started = w.now()
+	w.opened = w.now()
+	w.started, w.since = w.opened, w.opened
 	if o.Config.Mode == "always" && (pr.Completed || !known) {
 		w.had, known = nil, true // begin again
 	}

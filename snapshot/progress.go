@@ -23,6 +23,7 @@ type Progress struct {
 	Started   time.Time       // when this run began or continued the copy
 	Copied    int64           // rows copied in this run
 	Took      time.Duration   // from Started to this report
+	Pauses    time.Duration   // how much of it the copy was paused, but for the pause that Paused tells of
 	Completed bool
 	Paused    bool
 }
@@ -57,12 +58,21 @@ func (p Progress) Rows() (done, total int64) {
 	return done, total
 }
 
-// Left estimates how long the rest of the copy takes, by the rows copied in this run up to now; false if that is not known.
+// Rate returns the rows copied in a second, in this run up to now and without its pauses; 0 while none are.
+func (p Progress) Rate(now time.Time) float64 {
+	took := now.Sub(p.Started) - p.Pauses
+	if took <= 0 || p.Completed || p.Paused {
+		return 0
+	}
+	return float64(p.Copied) / took.Seconds()
+}
+
+// Left estimates by the rate how long the rest of the copy takes; false if that is not known.
 func (p Progress) Left(now time.Time) (time.Duration, bool) {
 	done, total := p.Rows()
-	took := now.Sub(p.Started)
-	if total < 0 || p.Copied == 0 || took <= 0 || p.Completed {
+	rate := p.Rate(now)
+	if total < 0 || rate == 0 {
 		return 0, p.Completed
 	}
-	return time.Duration(float64(took) / float64(p.Copied) * float64(max(0, total-done))), true
+	return time.Duration(float64(max(0, total-done)) / rate * float64(time.Second)), true
 }

@@ -194,7 +194,7 @@ func (w *weave) progressed() {
 // progress describes the copy.
 func (w *weave) progress() Progress {
 	p := Progress{Tables: make([]TableProgress, 0, len(w.tables)), Started: w.started, Copied: w.copied, Took: w.now().Sub(w.started),
-		Completed: w.completed, Paused: w.paused}
+		Pauses: w.pauses, Completed: w.completed, Paused: w.paused}
 	for _, t := range w.tables {
 		if t.held {
 			continue

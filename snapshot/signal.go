@@ -220,7 +220,11 @@ func (w *weave) apply(ctx context.Context, s Signal) error {
 		w.log.Info(strings.ReplaceAll(d.Message, "{}", string(w.resume)), "signal", s.ID)
 	case "pause-snapshot", "resume-snapshot":
 		if pause := s.Type == "pause-snapshot"; pause != w.paused {
-			w.paused = pause
+			if w.paused = pause; pause {
+				w.since = w.now()
+			} else {
+				w.pauses += w.now().Sub(w.since)
+			}
 			w.notes.say(w, incrementalSnapshot, map[bool]string{true: "PAUSED", false: "RESUMED"}[pause],
 				map[string]string{"data_collections": w.collections(incrementalSnapshot)})
 		}
@@ -274,7 +278,7 @@ func (w *weave) execute(ctx context.Context, id string, d signalData) error {
 		w.log.Warn("signal names no captured table", "id", id, "tables", d.Collections)
 	}
 	if w.reader == nil {
-		w.started, w.copied = w.now(), 0
+		w.started, w.since, w.pauses, w.copied = w.now(), w.now(), 0, 0
 	}
 	w.progressed()
 	return nil

@@ -96,8 +96,10 @@ type weave struct {
 	byName  map[change.TableName]*tableState
 	byTable map[*change.Table]*tableState // what byName said; nil entries for tables that are not copied
 	met     map[change.TableName]bool     // tables of events that were looked for
-	started time.Time
-	copied  int64 // rows sent in this run
+	opened  time.Time
+	started time.Time     // the copy of this run
+	pauses  time.Duration // of it
+	copied  int64         // rows sent in this run
 
 	flights  []*flight // chunks being read
 	open     []*chunk  // read and not yet sent, in the order of their places
@@ -118,7 +120,8 @@ type weave struct {
 	delayed   bool // streaming.delay.ms is over, or there is nothing to wait for
 
 	paused  bool
-	jobs    int64 // the highest number of a job so far
+	since   time.Time // it is
+	jobs    int64     // the highest number of a job so far
 	signals signals
 	notes   notes
 }

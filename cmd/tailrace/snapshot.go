@@ -82,7 +82,7 @@ func total(connector string, p *rest.SnapshotInfo) []string {
 	case p.Completed:
 		state, rate, left = "done", "", ""
 	case p.Paused:
-		state = "paused"
+		state, rate, left = "paused", "", ""
 	}
 	if p.Left != nil && !p.Completed {
 		left = time.Duration(*p.Left * float64(time.Second)).Round(time.Second).String()
