@@ -1,10 +1,13 @@
 package mysql
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/go-mysql-org/go-mysql/mysql"
 
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/source/mysql/binlog"
@@ -225,7 +228,10 @@ func readStatus(c *conn) (status, error) {
 	rows, err := c.rows("SHOW MASTER STATUS")
 	if err != nil && refusal(err) { // MySQL 8.4 and later
 		var again error
-		if rows, again = c.rows("SHOW BINARY LOG STATUS"); again != nil {
+		if rows, again = c.rows("SHOW BINARY LOG STATUS"); unknownStatement(err) {
+			err = again
+		}
+		if again != nil {
 			return status{}, err
 		}
 	} else if err != nil {
@@ -245,6 +251,12 @@ func readStatus(c *conn) (status, error) {
 		st.gtids = strings.ReplaceAll(rows[0][4], "\n", "")
 	}
 	return st, nil
+}
+
+// unknownStatement reports whether the server does not know the statement.
+func unknownStatement(err error) bool {
+	var e *mysql.MyError
+	return errors.As(err, &e) && e.Code == mysql.ER_PARSE_ERROR
 }
 
 // snapshotPosition returns the place in the binary log of the consistent snapshot that the session has begun (MariaDB).

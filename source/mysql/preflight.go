@@ -34,6 +34,7 @@ type checkup struct {
 	settings *settings
 	flavor   flavor
 	id       *identity
+	account  string // whom the server has logged in, as GRANT names it
 	problems []config.Problem
 }
 
@@ -61,11 +62,25 @@ func (c *checkup) run(db *conn) error {
 	if c.id, err = identify(db, c.flavor); err != nil {
 		return err
 	}
-	for _, check := range []func(*conn) error{c.log, c.metadata, c.expiry, c.gtid, c.grants, c.tables} {
+	for _, check := range []func(*conn) error{c.user, c.log, c.metadata, c.expiry, c.gtid, c.grants, c.tables} {
 		if err := check(db); err != nil {
 			return err
 		}
 	}
+	return nil
+}
+
+// user asks who we are: the same name at another host is another user.
+func (c *checkup) user(db *conn) error {
+	r, err := db.row("SELECT CURRENT_USER()")
+	if err != nil {
+		return err
+	}
+	at := strings.LastIndexByte(r[0], '@')
+	if at < 0 {
+		return fmt.Errorf("the server says that the user is %q", r[0])
+	}
+	c.account = quoted(r[0][:at]) + "@" + quoted(r[0][at+1:])
 	return nil
 }
 
@@ -158,7 +173,7 @@ func (c *checkup) gtid(db *conn) error {
 
 // grants looks whether the user may read the binary log.
 func (c *checkup) grants(db *conn) error {
-	replication := "run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + c.settings.account()
+	replication := "run GRANT REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO " + c.account
 	if _, err := readStatus(db); err != nil && !fault.IsPermanent(err) {
 		if !refusal(err) {
 			return err
@@ -204,17 +219,17 @@ func (c *checkup) tables(db *conn) error {
 		}
 		if !slices.ContainsFunc(found, func(t candidate) bool { return p.Match(t.String()) }) {
 			c.report("table.include.list", "%q matches no table that user %s can see; create the table, correct the name (database.table), or run GRANT SELECT ON %s TO %s",
-				entry, c.settings.User, grantTarget(entry), c.settings.account())
+				entry, c.settings.User, grantTarget(entry), c.account)
 		}
 	}
 	if len(found) == 0 && c.settings.TableInclude.Empty() {
 		c.report("table.include.list", "the server has no table to capture that user %s can see; create one, correct the include and exclude lists, or run GRANT SELECT ON *.* TO %s",
-			c.settings.User, c.settings.account())
+			c.settings.User, c.account)
 	}
 	for _, t := range found {
 		if _, err := db.rows("SELECT 1 FROM " + qualified(t.database, t.table) + " LIMIT 0"); refusal(err) {
 			c.report("database.user", "user %s may not read table %s (%v); run GRANT SELECT ON %s TO %s", c.settings.User, t, err,
-				qualified(t.database, t.table), c.settings.account())
+				qualified(t.database, t.table), c.account)
 		} else if err != nil {
 			return err
 		}

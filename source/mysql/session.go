@@ -324,7 +324,7 @@ func (c *conn) packet() ([]byte, error) {
 		if len(p) < 9 {
 			return nil, fmt.Errorf("malformed error of %d bytes", len(p))
 		}
-		return nil, c.HandleErrorPacket(p)
+		return nil, c.HandleErrorPacket(bytes.Clone(p)) // the error keeps it
 	}
 	return p, nil
 }
