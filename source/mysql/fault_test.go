@@ -229,6 +229,9 @@ func TestCase71Blackhole(t *testing.T) {
 		}
 		d.exec("INSERT INTO t VALUES (1)")
 		_, at := d.read(s, 1)
+		if patience := s.(*stream).pump.conn.raw.patience; patience >= 3*300*time.Millisecond {
+			t.Errorf("silence is borne for %v, three heartbeats or more", patience)
+		}
 		resume := p.Hang()
 		d.exec("INSERT INTO t VALUES (2)")
 		var silent net.Error

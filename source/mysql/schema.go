@@ -84,6 +84,9 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	default:
 		columns, primary = d.sized(t.Columns), t.Key
 	}
+	if s.src.flavor == mariadb {
+		d = d.versionedAt(m, columns, primary)
+	}
 	if d != nil && d.end != "" {
 		primary = slices.DeleteFunc(slices.Clone(primary), func(name string) bool { return name == d.end })
 		if d.hidden && !m.Full() && len(columns)+2 == len(m.Types) {
@@ -106,6 +109,35 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 	}
 	r.layout, err = binlog.NewLayout(&s.charsets, m, r.columns, target)
 	return r, err
+}
+
+// versionedAt returns what the catalog says of a table, with what the table map and the columns at its time tell of system versioning
+// that the catalog knows nothing of any more.
+func (d *detail) versionedAt(m *binlog.TableMap, columns []binlog.Column, primary []string) *detail {
+	if d != nil && d.end != "" {
+		return d
+	}
+	var was detail
+	if d != nil {
+		was = *d
+	}
+	n, all := len(columns), len(m.Types)
+	switch {
+	case !m.Full() && n+2 == all && periodType(m, all-2) && periodType(m, all-1):
+		was.end, was.hidden = hiddenEnd, true
+	case m.Full() && n >= 2 && columns[n-2].Name == hiddenStart && columns[n-1].Name == hiddenEnd && periodType(m, n-2) && periodType(m, n-1) && was.column(hiddenEnd) < 0:
+		was.end, was.hidden = hiddenEnd, true
+	case m.Full() && len(m.Key) > 1 && len(was.primary) == len(m.Key)-1 && periodType(m, m.Key[len(m.Key)-1]) && slices.Equal(was.primary, primary[:len(primary)-1]):
+		was.end = primary[len(primary)-1] // the server has added it to the key
+	default:
+		return d
+	}
+	return &was
+}
+
+// periodType reports whether a column has the type of those that say from when to when a row counts.
+func periodType(m *binlog.TableMap, i int) bool {
+	return m.Types[i] == binlog.ColumnTimestamp2 && m.Meta[i] == 6
 }
 
 // sized returns columns that come from statements with the display widths of integers, and the sizes of vectors, that the server has
