@@ -17,7 +17,7 @@ import (
 
 // TestSnapshotFamilies runs daemons against the servers of both families.
 func TestSnapshotFamilies(t *testing.T) {
-	logged := map[string]string{"log_statement": "all", "log_line_prefix": "[%a/%d] ", "max_replication_slots": "20"}
+	logged := map[string]string{"log_statement": "all", "log_line_prefix": "[%a/%d] ", "max_replication_slots": "30", "max_wal_senders": "30"}
 	general := map[string]string{"general_log": "ON", "log_output": "TABLE"}
 	for name, settings := range map[string]map[string]string{"postgres15": logged, "postgres18": logged, "mariadb10": general, "mysql80": general, "mysql97": general} {
 		t.Run(name, func(t *testing.T) {
@@ -25,6 +25,9 @@ func TestSnapshotFamilies(t *testing.T) {
 			server := servers.Private(t, name, settings)
 			t.Run("case33_kills", func(t *testing.T) { killedCopy(t, server) })
 			t.Run("case35_ddl", func(t *testing.T) { changedTables(t, server) })
+			if name != "postgres18" && name != "mysql97" { // one of each family is enough
+				t.Run("modes", func(t *testing.T) { snapshotModes(t, server) })
+			}
 			t.Run("case38_timeouts_signals", func(t *testing.T) { signalsOnce(t, server) })
 		})
 	}
