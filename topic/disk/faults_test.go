@@ -501,12 +501,12 @@ func TestVersion(t *testing.T) {
 	})
 }
 
-// tree describes all files but the lock.
+// tree describes all files.
 func tree(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
 	err := filepath.Walk(dir, func(name string, st os.FileInfo, err error) error {
-		if err != nil || st.IsDir() || st.Name() == "LOCK" {
+		if err != nil || st.IsDir() {
 			return err
 		}
 		content, err := os.ReadFile(name)

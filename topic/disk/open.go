@@ -15,7 +15,7 @@ import (
 // Open opens the log in opt.Dir, or makes one, and brings back what is durable: the manifest's state and the journal
 // after it. It fails with LOG_LOCKED while another process has the log open, LOG_VERSION if a newer Tailrace wrote it, and
 // LOG_CORRUPT, naming the file and the place, if durable bytes are damaged; all three leave the files as they are, but
-// for the generation in the manifest.
+// LOG_CORRUPT for the lock file and the generation in the manifest.
 // ctx bounds recovery only.
 func Open(ctx context.Context, opt Options) (*Log, error) {
 	if err := opt.setDefaults(); err != nil {
@@ -41,6 +41,9 @@ func Open(ctx context.Context, opt Options) (*Log, error) {
 	}
 	if err := opt.FS.Mkdir(opt.Dir); err != nil {
 		return nil, fmt.Errorf("make the data directory: %w", err)
+	}
+	if _, err := presentGeneration(opt.FS, opt.Dir); fault.Code(err) == "LOG_VERSION" { // before the lock file gets our number
+		return nil, err
 	}
 	lock, err := opt.FS.Lock(path.Join(opt.Dir, lockName))
 	if held := (*vfs.Locked)(nil); errors.As(err, &held) {
