@@ -177,7 +177,7 @@ func truth(b bool) float64 {
 // behind sends how far a sink is behind.
 func (m meter) behind(l *worker.Lag) {
 	labels := []string{"connector", l.Connector, "topic", l.Topic, "partition", strconv.Itoa(int(l.Partition))}
-	m.gauge("tailrace_sink_lag_records", "records that the sink has not written yet, at most", float64(l.Lag), labels...)
+	m.gauge("tailrace_sink_lag_records", "stored records that the sink has not written yet, about", float64(l.Lag), labels...)
 	m.gauge("tailrace_sink_lag_bytes", "bytes of the records that the sink has not written yet, about; -1: unknown", float64(l.Bytes), labels...)
 	m.gauge("tailrace_sink_lag_age_seconds", "age of the oldest record that the sink has not written yet", max(0, float64(l.AgeMS)/1000), labels...)
 	m.gauge("tailrace_sink_retention_at_risk", "1 if retention will soon remove, or has removed, records that the sink has not written yet",

@@ -47,7 +47,7 @@ type Lag struct {
 	Partition int32
 	Offset    int64 // the next record it will read
 	End       int64 // the next record that will be written
-	Lag       int64 // records between, at most: compaction leaves gaps
+	Lag       int64 // records between that are stored, about; without a gauge at most, since compaction leaves gaps
 	Bytes     int64 // of them, about; -1 if the log can't say
 	AgeMS     int64 // how long ago the oldest of them was committed, in milliseconds; -1 if there is none or it is unknown
 	// AtRisk: retention will remove records before long that the sink has not read. LeftBehind: it has.
@@ -102,7 +102,7 @@ func (w *Worker) lag(ctx context.Context, name string, info topic.Info, p int32,
 	if err != nil {
 		return l, err
 	}
-	l.Bytes, l.AtRisk, l.LeftBehind = g.Bytes, g.AtRisk, g.LeftBehind
+	l.Lag, l.Bytes, l.AtRisk, l.LeftBehind = g.Records, g.Bytes, g.AtRisk, g.LeftBehind
 	if g.Records > 0 {
 		l.AgeMS = max(0, w.opt.Now().UnixMilli()-g.Oldest)
 	}

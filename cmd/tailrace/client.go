@@ -186,10 +186,27 @@ func lagCommand() *cobra.Command {
 		}
 		var rows [][]string
 		for _, l := range list {
-			rows = append(rows, []string{l.Connector, l.Topic, fmt.Sprint(l.Partition), fmt.Sprint(l.Offset), fmt.Sprint(l.End), fmt.Sprint(l.Lag)})
+			rows = append(rows, lagRow(l))
 		}
-		return cl.show(c.OutOrStdout(), list, "CONNECTOR TOPIC PARTITION OFFSET END LAG", rows)
+		return cl.show(c.OutOrStdout(), list, "CONNECTOR TOPIC PARTITION OFFSET END LAG BYTES AGE RETENTION", rows)
 	}})
+}
+
+func lagRow(l rest.LagInfo) []string {
+	bytes, age, retention := "-", "-", "-"
+	if l.Bytes >= 0 {
+		bytes = fmt.Sprint(l.Bytes)
+	}
+	if l.AgeMS >= 0 {
+		age = (time.Duration(l.AgeMS) * time.Millisecond).String()
+	}
+	switch {
+	case l.LeftBehind:
+		retention = "left behind"
+	case l.AtRisk:
+		retention = "at risk"
+	}
+	return []string{l.Connector, l.Topic, fmt.Sprint(l.Partition), fmt.Sprint(l.Offset), fmt.Sprint(l.End), fmt.Sprint(l.Lag), bytes, age, retention}
 }
 
 func tailCommand() *cobra.Command {

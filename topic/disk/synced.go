@@ -24,7 +24,8 @@ const markShare = 64
 
 // mark notes, now and then, how far the journal was durable at the mark before, so that a file that is cut off behind that
 // is told from a torn tail. It is written after the fsync that makes it true, and never synced itself: whichever of the
-// marks a power cut leaves is true. A failure costs nothing but the mark.
+// marks a power cut leaves is true. A failure costs nothing but the mark. The mark lags on purpose: a journal that lost
+// its last few appends opens, and the source sends them again.
 func (j *journal) mark(every int64) error {
 	if j.synced-j.marked < every {
 		return nil
