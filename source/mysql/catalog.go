@@ -76,46 +76,118 @@ type columnExtra struct {
 	comment    string
 }
 
-const columnsQuery = `SELECT COLUMN_NAME, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL,
+// The questions about the tables of a database, or one of them. Rows begin with the table's name.
+const (
+	columnsQuery = `SELECT TABLE_NAME, COLUMN_NAME, COLUMN_TYPE, COALESCE(CHARACTER_SET_NAME, ''), IS_NULLABLE, COLUMN_DEFAULT IS NOT NULL,
 	COALESCE(COLUMN_DEFAULT, ''), EXTRA, COLUMN_COMMENT, COALESCE(COLLATION_NAME, ''), COALESCE(GENERATION_EXPRESSION, '')
-	FROM information_schema.COLUMNS
-	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s ORDER BY ORDINAL_POSITION`
-
-// A prefix index (SUB_PART) is as unique as one of whole columns.
-const indexesQuery = `SELECT INDEX_NAME, COLUMN_NAME, COALESCE(NULLABLE, '') FROM information_schema.STATISTICS
-	WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s AND NON_UNIQUE = 0 ORDER BY INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`
-
-const tableQuery = `SELECT TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''), COALESCE(TABLE_COLLATION, ''), TABLE_TYPE
+	FROM information_schema.COLUMNS WHERE TABLE_SCHEMA = %s%s ORDER BY TABLE_NAME, ORDINAL_POSITION`
+	// A prefix index (SUB_PART) is as unique as one of whole columns.
+	indexesQuery = `SELECT TABLE_NAME, INDEX_NAME, COLUMN_NAME, COALESCE(NULLABLE, '') FROM information_schema.STATISTICS
+	WHERE TABLE_SCHEMA = %s%s AND NON_UNIQUE = 0 ORDER BY TABLE_NAME, INDEX_NAME <> 'PRIMARY', INDEX_NAME, SEQ_IN_INDEX`
+	tableQuery = `SELECT TABLE_NAME, TABLE_COMMENT, COALESCE(CCSA.CHARACTER_SET_NAME, ''), COALESCE(TABLE_COLLATION, ''), TABLE_TYPE
 	FROM information_schema.TABLES T LEFT JOIN information_schema.COLLATION_CHARACTER_SET_APPLICABILITY CCSA
-	ON CCSA.%s = T.TABLE_COLLATION WHERE TABLE_SCHEMA = %s AND TABLE_NAME = %s`
+	ON CCSA.%s = T.TABLE_COLLATION WHERE TABLE_SCHEMA = %s%s`
+)
 
 // describe asks the catalog about a table. A table that is not there gives nil. The catalog takes no part in transactions, so
 // it is asked until a table did not change meanwhile.
 func describe(c *conn, f flavor, database, table string) (*detail, error) {
 	for {
-		rows, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
-		if err != nil || len(rows) == 0 {
-			return nil, err
-		}
-		d, err := describeColumns(c, f, tableRef{database, table}, rows)
+		// An equation is what servers answer without a look at all tables, under names as they compare them.
+		answers, err := askCatalog(c, f, database, " AND TABLE_NAME = "+quoted(table))
 		if err != nil {
 			return nil, err
 		}
-		again, err := c.rows(fmt.Sprintf(columnsQuery, quoted(database), quoted(table)))
-		if err != nil || slices.EqualFunc(rows, again, slices.Equal) {
-			return d, err
+		for i, rows := range answers {
+			for k := range rows {
+				answers[i][k] = rows[k][1:]
+			}
 		}
+		if columns := answers[0]; len(columns) == 0 {
+			return nil, nil
+		} else if !slices.EqualFunc(columns, answers[3], slices.Equal) {
+			continue
+		}
+		if len(answers[2]) == 0 {
+			return nil, nil // it is gone
+		}
+		d, err := newDetail(f, answers[0], answers[1], answers[2][0])
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", tableRef{database, table}, err)
+		}
+		return d, nil
 	}
 }
 
-// describeColumns makes the detail of a table with these columns.
-func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail, error) {
-	d := &detail{}
-	var sig strings.Builder
+// fewTables is how many tables of a database are asked about one by one; where there are more all of it is read at once.
+const fewTables = 20
+
+// describeTables is describe for tables of a database, under the names that the catalog has for them.
+func describeTables(c *conn, f flavor, database string, tables []string) (map[string]*detail, error) {
+	found := map[string]*detail{}
+	if len(tables) > fewTables {
+		answers, err := askCatalog(c, f, database, "")
+		if err != nil {
+			return nil, err
+		}
+		columns, indexes, heads, again := byTable(answers[0]), byTable(answers[1]), byTable(answers[2]), byTable(answers[3])
+		var changed []string
+		for _, name := range tables {
+			if !slices.EqualFunc(columns[name], again[name], slices.Equal) || len(columns[name]) == 0 || len(heads[name]) == 0 {
+				changed = append(changed, name)
+				continue
+			}
+			if found[name], err = newDetail(f, columns[name], indexes[name], heads[name][0]); err != nil {
+				return nil, fmt.Errorf("%s: %w", tableRef{database, name}, err)
+			}
+		}
+		tables = changed
+	}
+	for _, name := range tables {
+		d, err := describe(c, f, database, name)
+		if err != nil {
+			return nil, err
+		}
+		if d != nil {
+			found[name] = d
+		}
+	}
+	return found, nil
+}
+
+// askCatalog asks for columns, indexes, tables, and once more for columns.
+func askCatalog(c *conn, f flavor, database, only string) (answers [4][][]string, err error) {
+	collation := "COLLATION_NAME"
+	if f == mariadb {
+		collation = "FULL_COLLATION_NAME"
+	}
+	of := quoted(database)
+	columns := fmt.Sprintf(columnsQuery, of, only)
+	for i, sql := range []string{columns, fmt.Sprintf(indexesQuery, of, only), fmt.Sprintf(tableQuery, collation, of, only), columns} {
+		if answers[i], err = c.rows(sql); err != nil {
+			break
+		}
+	}
+	return answers, err
+}
+
+// byTable parts rows by the name of a table that they begin with, and cuts that off.
+func byTable(rows [][]string) map[string][][]string {
+	parts := map[string][][]string{}
 	for _, r := range rows {
+		parts[r[0]] = append(parts[r[0]], r[1:])
+	}
+	return parts
+}
+
+// newDetail makes the detail of a table of what the catalog has answered.
+func newDetail(f flavor, columns, indexes [][]string, table []string) (*detail, error) {
+	d := &detail{comment: table[0], charset: table[1]}
+	var sig strings.Builder
+	for _, r := range columns {
 		col, err := binlog.ParseColumn(r[0], r[1], r[2], r[3] == "YES")
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", name, err)
+			return nil, err
 		}
 		x := columnExtra{columnType: r[1], hasDefault: r[4] == "1", def: r[5], quotes: f == mariadb, comment: r[7]}
 		x.read(strings.ToLower(r[6]))
@@ -126,24 +198,8 @@ func describeColumns(c *conn, f flavor, name tableRef, rows [][]string) (*detail
 		d.columns, d.extra = append(d.columns, col), append(d.extra, x)
 		fmt.Fprintf(&sig, "%q %q %q %s;", r[0], r[1], r[8], r[3])
 	}
-	indexes, err := c.rows(fmt.Sprintf(indexesQuery, quoted(name.Database), quoted(name.Table)))
-	if err != nil {
-		return nil, err
-	}
 	d.indexes(indexes, &sig)
-	collation := "COLLATION_NAME"
-	if f == mariadb {
-		collation = "FULL_COLLATION_NAME"
-	}
-	r, err := c.row(fmt.Sprintf(tableQuery, collation, quoted(name.Database), quoted(name.Table)))
-	if err != nil {
-		return nil, err
-	}
-	if r == nil {
-		return nil, nil // it is gone
-	}
-	d.comment, d.charset = r[0], r[1]
-	if r[3] == "SYSTEM VERSIONED" && d.end == "" {
+	if table[3] == "SYSTEM VERSIONED" && d.end == "" {
 		d.end, d.hidden = hiddenEnd, true
 	}
 	d.signature = sig.String()

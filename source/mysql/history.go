@@ -206,12 +206,20 @@ func (h *history) forget(n ddl.Name) {
 // learn takes the structures of tables, and the charsets of databases that are given, from the catalog: of those that no statement between the place in the log and the moment of
 // the read has touched, for only then it is what they are at the place. The others stay unknown.
 func (s *stream) learn(ctx context.Context, at status, names []ddl.Name, databases map[string]string) error {
-	details := make([]*detail, len(names))
+	tables := map[string][]string{}
+	for _, n := range names {
+		tables[n.Database] = append(tables[n.Database], n.Table)
+	}
+	details := map[ddl.Name]*detail{}
 	var end status
 	err := s.src.control.do(ctx, func(c *conn) (err error) {
-		for i, n := range names {
-			if details[i], err = describe(c, s.src.flavor, n.Database, n.Table); err != nil {
-				return fmt.Errorf("structure of %s: %w", n, err)
+		for database, list := range tables {
+			found, err := describeTables(c, s.src.flavor, database, list)
+			if err != nil {
+				return fmt.Errorf("structures of tables of %s: %w", database, err)
+			}
+			for table, d := range found {
+				details[ddl.Name{Database: database, Table: table}] = d
 			}
 		}
 		end, err = readStatus(c)
@@ -224,11 +232,11 @@ func (s *stream) learn(ctx context.Context, at status, names []ddl.Name, databas
 	if err != nil {
 		return err
 	}
-	for i, n := range names {
+	for _, n := range names {
 		if touched[n] || touched[ddl.Name{Database: n.Database}] {
 			s.history.forget(n)
 		} else {
-			s.history.set(n, details[i])
+			s.history.set(n, details[n])
 		}
 	}
 	for name, charset := range databases {
