@@ -20,6 +20,7 @@ import (
 	"github.com/pierrec/lz4/v4"
 
 	"github.com/tailrace/tailrace/topic"
+	"github.com/tailrace/tailrace/topic/disk"
 )
 
 // The reader of this file is written from FORMAT.md alone and shares no code with the log: what it reads is what another
@@ -86,6 +87,13 @@ func readFormat(dir string) *formatReader {
 	}
 	r.journal(m.Journal)
 	return r
+}
+
+// formatSynced reads the place up to which the journal in dir is known to have been durable.
+func formatSynced(dir string) int64 {
+	b := must(os.ReadFile(filepath.Join(dir, "journal", "SYNCED")))
+	demand(len(b) == 20 && string(b[:8]) == "TRSYNCED" && binary.BigEndian.Uint32(b[16:]) == crc32c(b[:16]), "SYNCED is %x", b)
+	return int64(binary.BigEndian.Uint64(b[8:]))
 }
 
 func laneKey(name string, num int) string { return fmt.Sprintf("%s/%d", name, num) }
@@ -336,6 +344,22 @@ func TestFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Run("segments", check)
+	t.Run("synced", func(t *testing.T) {
+		dir := t.TempDir()
+		l := open(t, disk.Options{Dir: dir, JournalBytes: 64 * 200, ManualCompaction: true})
+		if err := l.Create(t.Context(), topic.Spec{Name: "a", Partitions: 1}); err != nil {
+			t.Fatal(err)
+		}
+		for i := range 20 {
+			if err := l.Append(t.Context(), []topic.Record{numbered(i)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		frames := must(os.Stat(filepath.Join(dir, "journal", fmt.Sprintf("%020d.journal", 0)))).Size() - 32
+		if at := formatSynced(dir); at <= 0 || at > frames-200 || at < frames-600 {
+			t.Errorf("SYNCED says %d of %d", at, frames)
+		}
+	})
 	t.Run("reader_sees_damage", func(t *testing.T) {
 		b := must(os.ReadFile(filepath.Join(dir, "MANIFEST")))
 		b[len(b)/2] ^= 1
