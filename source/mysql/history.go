@@ -274,7 +274,7 @@ func (s *stream) touched(ctx context.Context, from, to status) (map[ddl.Name]boo
 
 // prepare makes the history ready for the stream's beginning. The structures of captured tables that it does not know are taken
 // from the catalog: without them a statement that is to come could not be followed. Where the log has structures with its rows
-// that is not needed. at is where the stream begins, if that is known.
+// that is not needed, but on MariaDB, some of whose types it does not tell (see binlog.TableMap.Refine). at is where the stream begins, if that is known.
 func (s *stream) prepare(ctx context.Context, at status) error {
 	var names []ddl.Name
 	databases := map[string]string{}
@@ -286,7 +286,8 @@ func (s *stream) prepare(ctx context.Context, at status) error {
 		if err := s.history.configure(c, s.src.flavor, id.version); err != nil {
 			return err
 		}
-		if r, err := c.row("SHOW GLOBAL VARIABLES LIKE 'binlog_row_metadata'"); err != nil || at.file == "" || r != nil && r[1] == "FULL" {
+		r, err := c.row("SHOW GLOBAL VARIABLES LIKE 'binlog_row_metadata'")
+		if err != nil || at.file == "" || r != nil && r[1] == "FULL" && s.src.flavor != mariadb {
 			return err
 		}
 		if names, err = s.unknownTables(c); err != nil || len(names) == 0 && !s.history.empty() {

@@ -76,9 +76,7 @@ func (s *stream) bindTo(m *binlog.TableMap, name tableRef, t *ddl.Table, d *deta
 			return nil, err
 		}
 		primary = primaryKey(m, columns)
-		if d != nil {
-			m.Refine(columns, d.columns)
-		}
+		m.Refine(columns, s.known(name, d))
 	case t == nil:
 		return nil, &binlog.Mismatch{Schema: m.Schema, Table: m.Table, Reason: "the table was changed or dropped since, and the binary log has no names of columns"}
 	default:
@@ -152,6 +150,29 @@ func (d *detail) sized(columns []binlog.Column) []binlog.Column {
 		if k := d.column(c.Name); k >= 0 && d.columns[k].Base == c.Base && (c.Type().Kind == change.Int || c.Type().Kind == change.Uint || c.Base == "vector") {
 			c.Length = d.columns[k].Length
 		}
+	}
+	return columns
+}
+
+// known returns what is known of the columns of a table whose rows come with names: those that it has by the statements that were
+// followed, else those that the catalog has, and those that it does not have any more but that rows of the table had before: it may
+// have been changed, renamed or dropped since.
+func (s *stream) known(name tableRef, d *detail) (columns []binlog.Column) {
+	if t := s.history.known.Table(ddl.Name(name)); t != nil {
+		columns = slices.Clip(d.sized(t.Columns))
+	}
+	more := func(list []binlog.Column) {
+		for _, c := range list {
+			if !hasColumns(columns, []string{c.Name}) {
+				columns = append(columns, c)
+			}
+		}
+	}
+	if d != nil {
+		more(d.columns)
+	}
+	if r := s.src.tables.named(change.TableName{Database: name.Database, Table: name.Table}); r != nil {
+		more(r.columns)
 	}
 	return columns
 }
