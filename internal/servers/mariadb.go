@@ -51,7 +51,7 @@ func mariadbPrepare(ctx context.Context, s *Server) error {
 		return nil
 	}
 	cmd, err := s.exec(mariadbInstallDB, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db",
-		"--skip-name-resolve", "--datadir="+data, "--innodb-flush-log-at-trx-commit=0")
+		"--skip-name-resolve", "--datadir="+data, "--tmpdir="+s.Dir, "--innodb-flush-log-at-trx-commit=0")
 	if err != nil {
 		return err
 	}
