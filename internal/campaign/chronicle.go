@@ -48,9 +48,9 @@ func newChronicle(out io.Writer, identify func(source []byte) (string, int64, er
 	return h
 }
 
-// byGTID identifies transactions of a server whose GTIDs are numbered.
+// byGTID identifies transactions of a server whose GTIDs are numbered; an event without one belongs to none.
 func byGTID(source []byte) (gtid string, number int64, err error) {
-	if gtid, err = compare.Member(source, "gtid"); err != nil {
+	if gtid, err = compare.Member(source, "gtid"); err != nil || gtid == "" {
 		return "", 0, err
 	}
 	if number, err = strconv.ParseInt(gtid[strings.LastIndexAny(gtid, "-:")+1:], 10, 64); err != nil {

@@ -52,7 +52,7 @@ func model(ctx context.Context, database string, n int, seed uint64, keep bool, 
 		return 0, err
 	}
 	for i := range n {
-		r := &modelRun{db: d, cache: cache.Addr, seed: seed + uint64(i), name: fmt.Sprintf("model_%d_%d", os.Getpid(), i+1), out: out}
+		r := &modelRun{db: d, cache: cache.Addr, seed: seed + uint64(i), name: fmt.Sprintf("model_%d_%d", os.Getpid(), i+1), out: out, recopied: map[string]bool{}}
 		r.dir = filepath.Join(dir, fmt.Sprintf("seed%d", r.seed))
 		r.rnd = rand.New(rand.NewPCG(r.seed, 0))
 		if pg, ok := d.(pgDialect); ok {
@@ -79,15 +79,22 @@ func model(ctx context.Context, database string, n int, seed uint64, keep bool, 
 
 // modelServer starts a source.
 func modelServer(ctx context.Context, database string) (*servers.Server, dialect, error) {
-	if !strings.HasPrefix(database, "postgres") {
-		return nil, nil, fmt.Errorf("the campaign model runs on PostgreSQL, not on %s", database)
-	}
 	settings := map[string]string{"max_prepared_transactions": "40", "max_connections": "60", "deadlock_timeout": "50ms", "logical_decoding_work_mem": "64kB"}
+	if !strings.HasPrefix(database, "postgres") {
+		settings = nil
+	}
 	s, err := servers.Start(ctx, database, servers.Options{Settings: settings})
 	if err != nil {
 		return nil, nil, err
 	}
-	return s, pgDialect{pgFamily: pgFamily{s}}, nil
+	if settings != nil {
+		return s, pgDialect{pgFamily: pgFamily{s}}, nil
+	}
+	d, err := newMySQLDialect(ctx, newMySQLFamily(s, database))
+	if err != nil {
+		return nil, nil, errors.Join(err, s.Stop())
+	}
+	return s, d, nil
 }
 
 // A modelRun is one seed.
@@ -103,6 +110,7 @@ type modelRun struct {
 	load   *modelLoad
 	plan   []modelStrike
 
+	recopied   map[string]bool // tables without a key that are copied once more: what is streamed meanwhile is left out
 	samples    []modelSample
 	events     int
 	violations int
@@ -136,11 +144,11 @@ func (r *modelRun) run(ctx context.Context, bin string) (err error) {
 	schema := &modelSchema{name: r.db.schema(r.name)}
 	statements := []string{"CREATE TABLE journal (client int, seq bigint, ops text NOT NULL, PRIMARY KEY (client, seq))"}
 	for range 3 + r.rnd.IntN(4) {
-		t := schema.random(r.db, r.rnd)
+		t := schema.random(r.db, r.rnd, false)
 		schema.replace(nil, t)
 		statements = append(statements, t.create()...)
 	}
-	r.load = &modelLoad{db: r.db, name: r.name, seed: r.seed, schema: schema, truncated: map[string]int{}}
+	r.load = &modelLoad{db: r.db, name: r.name, seed: r.seed, schema: schema, truncated: map[string]int{}, torn: r.rnd.IntN(2) == 0, tornTables: map[string]bool{}}
 	r.plan = makePlan(r.rnd)
 	if err := r.db.create(ctx, r.name, statements); err != nil {
 		return err

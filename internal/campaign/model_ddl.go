@@ -101,7 +101,7 @@ func (c *modelClient) redesign(old *modelTable) (statements []string, made *mode
 		made.name = c.schema.fresh("t")
 		return alter("RENAME TO %s", made.name), made, append([]modelColumn{}, old.columns...)
 	}
-	made = c.schema.random(c.db, c.rnd)
+	made = c.schema.random(c.db, c.rnd, true)
 	return made.create(), made, nil
 }
 

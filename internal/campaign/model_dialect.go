@@ -13,6 +13,10 @@ type dialect interface {
 	create(ctx context.Context, name string, statements []string) error
 	drop(ctx context.Context, name string) error
 	connect(ctx context.Context, name string) (session, error)
+	// enter is connect for a client that writes; what it logs of an update may depend on the client, but is whole for the first two.
+	enter(ctx context.Context, name string, client int) (session, error)
+	// partial reports whether the log may have only a part of a row of the table that the client gives another key.
+	partial(t *modelTable, client int) bool
 	// stale reports whether a statement failed for what other clients do: a deadlock, a key that is taken, a structure that has changed.
 	stale(err error) bool
 

@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/tailrace/tailrace/change"
@@ -157,7 +158,8 @@ func (s *modelSample) Read(_ context.Context, t *compare.Table, emit func(key, l
 // chronicle holds a log against the journal.
 func (r *modelRun) chronicle(ctx context.Context, l *modelLog) error {
 	h := newChronicle(r.out, r.db.transaction)
-	if l.chapter = h; l.name == modelWoven {
+	l.chapter, h.copied = h, r.copiedWhole
+	if l.name == modelWoven {
 		h.copied = func(table string) bool { return strings.HasPrefix(table, bagPrefix) }
 	}
 	journal := compare.NewTable(l.schema, "journal", []compare.Column{{Name: "client", Kind: change.Int}, {Name: "seq", Kind: change.Int}}, 0, 1)
@@ -181,7 +183,7 @@ func (r *modelRun) chronicle(ctx context.Context, l *modelLog) error {
 	if l.name == modelStream {
 		h.proves()
 		for table, n := range r.load.truncated {
-			if h.alone[table] != n {
+			if !h.copied(table) && h.alone[table] != n {
 				h.lost++
 				h.complain("%s: truncated %d times, %d in the log", table, n, h.alone[table])
 			}
@@ -194,13 +196,20 @@ func (r *modelRun) chronicle(ctx context.Context, l *modelLog) error {
 	return nil
 }
 
+// copiedWhole reports whether the first connector copied a table without a key.
+func (r *modelRun) copiedWhole(table string) bool {
+	return strings.HasPrefix(table, latePrefix) || r.recopied[table]
+}
+
 // replay folds the log up to each sample. (O2)
 func (r *modelRun) replay(ctx context.Context, l *modelLog) error {
 	for i := range r.samples {
 		s := &r.samples[i]
 		moment := l.chapter.place(fmt.Sprintf("%d-%d", modelSampler, s.seq))
 		sides := []compare.Side{s, l.side(l.name, func(table string) (io.Reader, error) { return l.until(r.db, table, moment) })}
-		for _, tables := range [][]*compare.Table{s.keyed, s.bags} {
+		keyed := slices.DeleteFunc(slices.Clone(s.keyed), func(t *compare.Table) bool { return r.load.tornTables[t.Name] })
+		bags := slices.DeleteFunc(slices.Clone(s.bags), func(t *compare.Table) bool { return r.copiedWhole(t.Name) })
+		for _, tables := range [][]*compare.Table{keyed, bags} {
 			if err := r.compare(ctx, tables, sides); err != nil {
 				return err
 			}

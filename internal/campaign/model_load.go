@@ -32,6 +32,11 @@ type modelLoad struct {
 	committed atomic.Int64
 	mu        sync.Mutex
 	truncated map[string]int // table -> how often a statement of its own emptied it, where a transaction can't
+
+	// torn says that rows get another key also where the log has only a part of them. What is missing is read from the table, and may
+	// be newer than the event: such tables are not compared before the end. Some seeds do without.
+	torn       bool
+	tornTables map[string]bool
 }
 
 // run writes until ctx is done, and returns when no transaction is open any more.
@@ -62,7 +67,7 @@ type modelClient struct {
 
 func (c *modelClient) run(ctx context.Context) (err error) {
 	open := context.WithoutCancel(ctx) // what was begun is finished
-	if c.conn, err = c.db.connect(open, c.name); err != nil {
+	if c.conn, err = c.db.enter(open, c.name, c.id); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, c.conn.close(open)) }()
@@ -81,15 +86,11 @@ func (c *modelClient) act(ctx context.Context) error {
 	c.ops = c.ops[:0]
 	var err error
 	way := modelWay(c.rnd.IntN(12))
-	switch c.rnd.IntN(20) {
-	case 0:
+	switch k := c.rnd.IntN(20); {
+	case k < 2 && c.id < 2: // the others may not log all of a row that is written anew
 		err = c.restructure(ctx)
-	case 1:
-		if !c.db.transactionalDDL() {
-			err = c.empty(ctx, c.schema.pick(c.rnd))
-			break
-		}
-		fallthrough
+	case k == 3 && !c.db.transactionalDDL():
+		err = c.empty(ctx, c.schema.pick(c.rnd))
 	default:
 		err = c.transaction(ctx, way, func() error { return c.steps(ctx) })
 	}
@@ -129,21 +130,19 @@ func (c *modelClient) transaction(ctx context.Context, way modelWay, body func()
 			err = c.exec(ctx, fmt.Sprintf("INSERT INTO journal VALUES (%d, %d, %s)", c.id, c.seq+1, c.db.literal(nil, string(ops))))
 		}
 	}
+	for i := 0; err == nil && i < len(end); i++ {
+		if i > 0 {
+			err = pauseFor(ctx, time.Duration(c.rnd.IntN(20))*time.Millisecond)
+		}
+		if err == nil {
+			err = c.exec(ctx, end[i])
+		}
+	}
 	if err != nil {
 		for _, sql := range undo {
 			_ = c.exec(ctx, sql) // the error is that of the statement before
 		}
 		return err
-	}
-	for i, sql := range end {
-		if i > 0 {
-			if err := pauseFor(ctx, time.Duration(c.rnd.IntN(30))*time.Millisecond); err != nil {
-				return err
-			}
-		}
-		if err := c.exec(ctx, sql); err != nil {
-			return err
-		}
 	}
 	if way != rolledBack && way != inTwoPhasesRolledBack {
 		c.seq++
@@ -203,8 +202,10 @@ func (c *modelClient) step(ctx context.Context, t *modelTable) error {
 	case k < 18:
 		return c.swap(ctx, t, n, c.pick())
 	case k < 19: // the same key again
-		err := c.note(ctx, t, fmt.Sprintf("DELETE FROM %s WHERE %s", t.name, t.where(n)), [2]string{"d", t.keyText(n)})
-		return errors.Join(err, c.insert(ctx, t, n))
+		if err := c.note(ctx, t, fmt.Sprintf("DELETE FROM %s WHERE %s", t.name, t.where(n)), [2]string{"d", t.keyText(n)}); err != nil {
+			return err // the server may have rolled everything back
+		}
+		return c.insert(ctx, t, n)
 	}
 	if c.db.transactionalDDL() && c.rnd.IntN(4) == 0 {
 		return c.note(ctx, t, "TRUNCATE "+t.name, [2]string{"t", ""})
@@ -344,6 +345,14 @@ func (c *modelClient) update(ctx context.Context, t *modelTable, n int, columns 
 
 // move gives a row another key: the log shows a delete and a create. Without a key it is an update as any other.
 func (c *modelClient) move(ctx context.Context, t *modelTable, from, to int) error {
+	if !t.bag() && c.db.partial(t, c.id) {
+		if !c.torn {
+			return nil
+		}
+		c.mu.Lock()
+		c.tornTables[t.name] = true
+		c.mu.Unlock()
+	}
 	set := fmt.Sprintf("%s = %d, %s = '%s'", numberColumn, to, stampColumn, c.stamp())
 	for _, k := range t.key.columns {
 		set += fmt.Sprintf(", %s = '%s'", k.name, k.value(to))

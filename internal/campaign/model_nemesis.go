@@ -76,6 +76,9 @@ func (r *modelRun) strike(ctx context.Context, kind, name string) error {
 		return err
 	case "snapshot":
 		t := r.load.schema.pick(r.rnd)
+		if t.bag() {
+			r.recopied[t.name] = true
+		}
 		return r.daemon.Signal(ctx, name, "execute-snapshot", map[string]any{"type": "incremental", "data-collections": []string{r.load.schema.name + "." + t.name}})
 	case "pause":
 		if err := r.daemon.PauseConnector(ctx, name); err != nil {

@@ -36,6 +36,14 @@ func (d pgDialect) create(ctx context.Context, name string, statements []string)
 
 func (d pgDialect) tablesCome() bool { return !d.filtered }
 
+func (d pgDialect) enter(ctx context.Context, name string, _ int) (session, error) {
+	return d.connect(ctx, name)
+}
+
+func (pgDialect) partial(t *modelTable, _ int) bool {
+	return slices.ContainsFunc(t.columns, func(c modelColumn) bool { return c.typ.large })
+}
+
 func (d pgDialect) stale(err error) bool {
 	var e *pgconn.PgError
 	return d.refused(err) || errors.As(err, &e) && slices.Contains([]string{

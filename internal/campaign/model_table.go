@@ -58,10 +58,12 @@ type modelVariant struct {
 	partitioned bool   // its rows are in several tables, each of which is written in an order of its own
 }
 
-// bagPrefix begins the names of tables whose rows have no key. stampColumn says who wrote a row last, and in which transaction;
+// bagPrefix begins the names of tables whose rows have no key; latePrefix those of such that came while connectors ran, which are copied
+// whole once they are seen: what was streamed of them before is left out. stampColumn says who wrote a row last, and in which transaction;
 // numberColumn is what the key follows from.
 const (
 	bagPrefix    = "bag"
+	latePrefix   = bagPrefix + "late"
 	stampColumn  = "stamp"
 	numberColumn = "n"
 )
@@ -90,14 +92,6 @@ func (t *modelTable) create() []string {
 
 // bag reports whether a row may be there many times.
 func (t *modelTable) bag() bool { return t.key.clause == "" }
-
-// prefix is what the table's name begins with: sinks that need keys leave bags out.
-func (t *modelTable) prefix() string {
-	if t.bag() {
-		return bagPrefix
-	}
-	return "t"
-}
 
 // compared is the table as a comparison reads it.
 func (t *modelTable) compared(schema string) *compare.Table {
@@ -200,11 +194,18 @@ func (s *modelSchema) replace(old, made *modelTable) {
 	}
 }
 
-// random makes a table.
-func (s *modelSchema) random(d dialect, r *rand.Rand) *modelTable {
+// random makes a table; late means that connectors run already.
+func (s *modelSchema) random(d dialect, r *rand.Rand, late bool) *modelTable {
 	keys := d.keys()
 	t := &modelTable{key: &keys[r.IntN(len(keys))]}
-	t.name = s.fresh(t.prefix())
+	switch {
+	case !t.bag():
+		t.name = s.fresh("t")
+	case late:
+		t.name = s.fresh(latePrefix)
+	default:
+		t.name = s.fresh(bagPrefix)
+	}
 	t.modelVariant = d.variant(t.key, r)
 	types := d.types()
 	for range 1 + r.IntN(6) {

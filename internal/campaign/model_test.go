@@ -8,7 +8,7 @@ import (
 
 // TestModel is the short form of the campaign model.
 func TestModel(t *testing.T) {
-	for server, n := range map[string]int{"postgres15": 2} {
+	for server, n := range map[string]int{"postgres15": 2, "mariadb10": 2} {
 		t.Run(server, func(t *testing.T) {
 			for _, name := range []string{server, "redis"} {
 				if err := servers.Missing(name); err != nil {

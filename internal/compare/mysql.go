@@ -34,7 +34,8 @@ func (m *mysqlSide) Read(ctx context.Context, t *Table, emit func(key, line stri
 	defer stop()
 	list := make([]string, len(t.Columns))
 	for i, c := range t.Columns {
-		if list[i] = "`" + c.Name + "`"; c.Kind == change.JSON || c.Kind == change.Decimal || c.Kind == change.Timestamp {
+		switch list[i] = "`" + c.Name + "`"; c.Kind {
+		case change.JSON, change.Decimal, change.Float32, change.Float64, change.Time, change.Timestamp, change.TimestampTZ:
 			list[i] = "CAST(" + list[i] + " AS CHAR)" // the text protocol's form, whatever the client makes of the type
 		}
 	}
@@ -48,30 +49,40 @@ func (m *mysqlSide) Read(ctx context.Context, t *Table, emit func(key, line stri
 	return conn.ExecuteSelectStreaming(fmt.Sprintf("SELECT %s FROM `%s`", strings.Join(list, ", "), t.Name), &res, func(values []mysql.FieldValue) error {
 		r.clear(t)
 		for i := range values {
-			if values[i].Type != mysql.FieldValueTypeNull {
-				r.set(i, fromMySQL(t.Columns[i].Kind, &values[i]))
+			if values[i].Type == mysql.FieldValueTypeNull {
+				continue
 			}
+			text, err := fromMySQL(t.Columns[i].Kind, &values[i])
+			if err != nil {
+				return fmt.Errorf("%s, column %s: %w", t, t.Columns[i].Name, err)
+			}
+			r.set(i, text)
 		}
 		return emit(r.key(), r.line())
 	}, nil)
 }
 
 // fromMySQL returns the normal form of a value.
-func fromMySQL(k change.Kind, v *mysql.FieldValue) []byte {
+func fromMySQL(k change.Kind, v *mysql.FieldValue) ([]byte, error) {
 	text := v.AsString()
 	if v.Type != mysql.FieldValueTypeString {
 		text = []byte(v.String())
 	}
 	switch k {
 	case change.JSON:
-		return compact(nil, text)
+		return compact(nil, text), nil
 	case change.Bytes:
-		return base64.StdEncoding.AppendEncode(nil, text)
-	case change.Timestamp:
+		return base64.StdEncoding.AppendEncode(nil, text), nil
+	case change.Float32, change.Float64:
+		return appendFloat(nil, k, text)
+	case change.Time, change.Timestamp, change.TimestampTZ:
 		text = bytes.Replace(text, []byte(" "), []byte("T"), 1)
 		if bytes.IndexByte(text, '.') > 0 {
 			text = bytes.TrimRight(bytes.TrimRight(text, "0"), ".")
 		}
+		if k == change.TimestampTZ {
+			text = append(text, 'Z')
+		}
 	}
-	return text
+	return text, nil
 }
