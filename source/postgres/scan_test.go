@@ -45,29 +45,37 @@ func scanAll(t *testing.T, s *Source, tb *change.Table, limit int) []string {
 // Chunks by keys of all kinds, with chunk limits that cut anywhere, copy each row once.
 func TestScanKeys(t *testing.T) {
 	for name, sql := range map[string]string{
-		"case36_int8":        "id int8 PRIMARY KEY, v int| VALUES (-9223372036854775808, 1), (9223372036854775807, 2), (0, NULL), (-1, 4)",
-		"case36_uuid":        "id uuid PRIMARY KEY, v int| SELECT gen_random_uuid(), i FROM generate_series(1, 50) i",
-		"case36_numeric":     "id numeric PRIMARY KEY, v int| VALUES ('NaN', 1), ('-Infinity', 2), (1.10, 3), (-1e40, 4), (1e-40, 5), ('Infinity', 6)",
-		"case36_bytea":       `id bytea PRIMARY KEY, v int| VALUES ('\x', 1), ('\x00', 2), ('\x0000', 3), ('\xff', 4)`,
-		"case36_timestamptz": "id timestamptz PRIMARY KEY, v int| VALUES ('-infinity', 1), ('infinity', 2), ('0044-03-15 BC', 3), ('2024-01-01', 4), ('1969-12-31 23:59:59.999999+00', 5), ('294276-12-31', 6)",
-		"case36_enum":        "id mood PRIMARY KEY, v int| VALUES ('z', 1), ('a', 2), ('m', 3)",
-		"case36_composite":   "a text, b int, v int, PRIMARY KEY (b, a)| SELECT chr(65 + i % 7), i / 7, i FROM generate_series(0, 60) i",
-		"date":               "id date PRIMARY KEY, v int| VALUES ('infinity', 1), ('0001-01-01 BC', 2), ('2024-02-29', 3)",
-		"time":               "id time PRIMARY KEY, v int| VALUES ('24:00', 1), ('00:00:00.000001', 2), ('12:00', 3)",
-		"float":              "id float8 PRIMARY KEY, v int| VALUES ('NaN', 1), ('-Infinity', 2), (0.1, 3), (5e-324, 4), ('Infinity', 5), (-1e300, 6)",
-		"bool":               "id bool PRIMARY KEY, v int| VALUES (true, 1), (false, 2)",
-		"char":               "id char(5) PRIMARY KEY, v int| VALUES ('ab', 1), ('a', 2), ('', 3), ('é', 4)",
-		"text_collated":      `id text COLLATE "de-x-icu" PRIMARY KEY, v int| VALUES ('a', 1), ('B', 2), ('ä', 3), ('Z', 4), ('', 5), ('a b', 6), ('A', 7), ('''"\', 8)`,
-		"citext":             "id citext PRIMARY KEY, v int| VALUES ('a', 1), ('B', 2), ('C', 3)",
-		"citext_composite":   "b int, id citext, c text, v int, PRIMARY KEY (b, id, c)| SELECT i % 2, chr(65 + i % 5) || 'x', chr(97 + i % 7), i FROM generate_series(1, 30) i",
-		"inet_domain":        "id addr PRIMARY KEY, v int| VALUES ('10.0.0.1/8', 1), ('::1', 2), ('10.0.0.1', 3)",
-		"array":              "id int[] PRIMARY KEY, v int| VALUES ('{}', 1), ('{1,2}', 2), ('{1,10}', 3)",
-		"interval":           "id interval PRIMARY KEY, v int| VALUES ('1 mon', 1), ('-1 day', 2), ('31 days', 3)",
-		"no_key":             "a int, v int| SELECT i % 3, NULL FROM generate_series(1, 50) i",
-		"empty":              "id int PRIMARY KEY| SELECT 1 WHERE false",
+		"case36_int8":             "id int8 PRIMARY KEY, v int| VALUES (-9223372036854775808, 1), (9223372036854775807, 2), (0, NULL), (-1, 4)",
+		"case36_uuid":             "id uuid PRIMARY KEY, v int| SELECT gen_random_uuid(), i FROM generate_series(1, 50) i",
+		"case36_numeric":          "id numeric PRIMARY KEY, v int| VALUES ('NaN', 1), ('-Infinity', 2), (1.10, 3), (-1e40, 4), (1e-40, 5), ('Infinity', 6)",
+		"case36_bytea":            `id bytea PRIMARY KEY, v int| VALUES ('\x', 1), ('\x00', 2), ('\x0000', 3), ('\xff', 4)`,
+		"case36_timestamptz":      "id timestamptz PRIMARY KEY, v int| VALUES ('-infinity', 1), ('infinity', 2), ('0044-03-15 BC', 3), ('2024-01-01', 4), ('1969-12-31 23:59:59.999999+00', 5), ('294276-12-31', 6)",
+		"case36_enum":             "id mood PRIMARY KEY, v int| VALUES ('z', 1), ('a', 2), ('m', 3)",
+		"case36_composite":        "a text, b int, v int, PRIMARY KEY (b, a)| SELECT chr(65 + i % 7), i / 7, i FROM generate_series(0, 60) i",
+		"case36_nondeterministic": "id text COLLATE nd PRIMARY KEY, v int| VALUES ('a', 1), ('B', 2), ('ä', 3), ('', 4), ('zz', 5), ('a b', 6)",
+		"case36_real":             "id float4 PRIMARY KEY, v int| VALUES ('-0', 1), (0.1, 2), ('NaN', 3), (16777217, 4), (1e-45, 5), ('-Infinity', 6)",
+		"case36_minus_zero":       "id float8, n int, v int, PRIMARY KEY (id, n)| VALUES ('-0', 1, 1), (0, 2, 2), ('-0', 3, 3), (1, 4, 4), (-1, 5, 5)",
+		"case36_domain":           "id word, n whole, v int, PRIMARY KEY (n, id)| VALUES ('a', 1, 1), ('B', 1, 2), ('a', 2, 3), ('', 2, 4)",
+		"case36_timestamp":        "id timestamp PRIMARY KEY, v int| VALUES ('infinity', 1), ('294276-12-31 23:59:59.5', 2), ('294276-12-31 23:59:59', 3), ('4713-01-01 BC', 4), ('1999-12-31 23:59:59.999999', 5)",
+		"case36_scales":           "id numeric, n numeric(9,3), v int, PRIMARY KEY (n, id)| VALUES (1.0, 1.5, 1), (1.10, 1.5, 2), (-1, 1.5, 3), (1e30, 0, 4)",
+		"case36_padded":           "id char(5), v int, n int, PRIMARY KEY (id, n)| VALUES ('a  ', 1, 1), ('a', 2, 2), ('a b', 3, 1), ('', 4, 1)",
+		"date":                    "id date PRIMARY KEY, v int| VALUES ('infinity', 1), ('0001-01-01 BC', 2), ('2024-02-29', 3)",
+		"time":                    "id time PRIMARY KEY, v int| VALUES ('24:00', 1), ('00:00:00.000001', 2), ('12:00', 3)",
+		"float":                   "id float8 PRIMARY KEY, v int| VALUES ('NaN', 1), ('-Infinity', 2), (0.1, 3), (5e-324, 4), ('Infinity', 5), (-1e300, 6)",
+		"bool":                    "id bool PRIMARY KEY, v int| VALUES (true, 1), (false, 2)",
+		"char":                    "id char(5) PRIMARY KEY, v int| VALUES ('ab', 1), ('a', 2), ('', 3), ('é', 4)",
+		"text_collated":           `id text COLLATE "de-x-icu" PRIMARY KEY, v int| VALUES ('a', 1), ('B', 2), ('ä', 3), ('Z', 4), ('', 5), ('a b', 6), ('A', 7), ('''"\', 8)`,
+		"citext":                  "id citext PRIMARY KEY, v int| VALUES ('a', 1), ('B', 2), ('C', 3)",
+		"citext_composite":        "b int, id citext, c text, v int, PRIMARY KEY (b, id, c)| SELECT i % 2, chr(65 + i % 5) || 'x', chr(97 + i % 7), i FROM generate_series(1, 30) i",
+		"inet_domain":             "id addr PRIMARY KEY, v int| VALUES ('10.0.0.1/8', 1), ('::1', 2), ('10.0.0.1', 3)",
+		"array":                   "id int[] PRIMARY KEY, v int| VALUES ('{}', 1), ('{1,2}', 2), ('{1,10}', 3)",
+		"interval":                "id interval PRIMARY KEY, v int| VALUES ('1 mon', 1), ('-1 day', 2), ('31 days', 3)",
+		"no_key":                  "a int, v int| SELECT i % 3, NULL FROM generate_series(1, 50) i",
+		"empty":                   "id int PRIMARY KEY| SELECT 1 WHERE false",
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := newDB(t, "CREATE TYPE mood AS ENUM ('z', 'm', 'a'); CREATE EXTENSION citext; CREATE DOMAIN addr AS inet")
+			d := newDB(t, "CREATE TYPE mood AS ENUM ('z', 'm', 'a'); CREATE EXTENSION citext; CREATE DOMAIN addr AS inet; CREATE DOMAIN word AS text COLLATE \"C\"; "+
+				"CREATE DOMAIN whole AS int CHECK (VALUE >= 0); CREATE COLLATION nd (provider = icu, locale = 'und-u-ks-level2', deterministic = false)")
 			columns, rows, _ := strings.Cut(sql, "|")
 			d.exec("SET TimeZone = 'UTC'; CREATE TABLE t (" + columns + "); ALTER TABLE t REPLICA IDENTITY FULL; INSERT INTO t " + rows)
 			s := d.stream(nil).src
