@@ -6,6 +6,7 @@
 //	cycles=60 lost=0 doubled=0 misordered=0 checksums=equal
 //
 //	kill -n 60 -seed 1        kill -9 of the daemon at random moments, 20 ms to 3 s after its start
+//	kill -copying -n 200      the same while rows are copied: when a copy is complete, another one is asked for
 //	dbcrash -n 30 -seed 1     immediate stops of the database, up to a second long
 //	resets -n 100 -seed 1     connections between the daemon and the database cut after random numbers of bytes
 //	pgbench -n 120            pgbench at scale 10 for so many seconds; its last line is transactions=N checksums=equal
@@ -30,7 +31,10 @@
 // On MariaDB and MySQL (-db) kill, dbcrash, resets and oltp have the load of sysbench's oltp_read_write, and the tables change their structure meanwhile; the
 // server logs no names of columns. A transaction is known by its GTID there, and the journal has its operations.
 //
-// A run of handoff is one database, one connector that dies up to three times, and the judgement of all that it delivered: the
+// With -copying each row of the log that was copied is counted, on PostgreSQL: the same content at most once for each copy, for what was
+// finished before a death is not read again.
+//
+// A run of handoff is 2,000 transactions a second where the machine allows it, one database, one connector that dies up to three times, and the judgement of all that it delivered: the
 // history of each key is legal, the fold of all events equals the tables. Its last line is runs=200 violations=0. It runs on PostgreSQL,
 // MariaDB and MySQL (-db); of the last two some clients log only what an update has changed, and none ends transactions in two phases.
 //
