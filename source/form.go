@@ -52,6 +52,15 @@ func (s *FormSettings) SkippedOps() []change.Op {
 	return ops
 }
 
+// CheckTimeMode returns a problem if time.precision.mode is one of Debezium's that is not done.
+func CheckTimeMode(mode string) []config.Problem {
+	var list Refusals
+	if mode == "structured" {
+		list.Add("time.precision.mode", mode, "the form of its structs still changes from one version of Debezium to the next; isostring has every moment")
+	}
+	return list
+}
+
 // CompatSettings are properties of Debezium's that have no room here for more than one value, or none for any, whatever the
 // database: they are accepted where they change nothing, and refused where they would have to. Sources embed them in their
 // settings.

@@ -38,6 +38,9 @@ func TestSharedSettings(t *testing.T) {
 			t.Errorf("%s=%s: problems with %q, want %q", tt.key, tt.value, got, tt.want)
 		}
 	}
+	if got := CheckTimeMode("structured"); len(got) != 1 || got[0].Key != "time.precision.mode" || len(CheckTimeMode("connect")) != 0 {
+		t.Errorf("structured: %v", got)
+	}
 	s := FormSettings{Delimiter: "-", Skipped: []string{"none", "c", "t"}}
 	if got := s.TopicOf("__debezium-heartbeat", "shop x"); got != "__debezium-heartbeat-shop_x" {
 		t.Errorf("topic %s", got)

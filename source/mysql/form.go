@@ -1,6 +1,8 @@
 package mysql
 
 import (
+	"slices"
+
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
@@ -12,7 +14,7 @@ type formSettings struct {
 	source.FormSettings
 
 	DecimalMode  string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How decimal columns are written in events."`
-	TimeMode     string `cfg:"time.precision.mode" default:"adaptive_time_microseconds" oneof:"adaptive_time_microseconds,adaptive,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
+	TimeMode     string `cfg:"time.precision.mode" default:"adaptive_time_microseconds" oneof:"adaptive_time_microseconds,adaptive,connect,isostring,microseconds,nanoseconds,structured" doc:"How dates and times are written in events. structured is refused."`
 	BinaryMode   string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How binary columns are written in events."`
 	UnsignedMode string `cfg:"bigint.unsigned.handling.mode" default:"long" oneof:"long,precise" doc:"How bigint unsigned columns are written in events. long shows values from 2^63 on as negative numbers; the log and the sinks have the true ones."`
 
@@ -34,7 +36,7 @@ func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 	s.rules = rules
 	list, mistakes := parseConverters(s.Converters, props)
 	s.converters = list
-	return append(append(problems, mistakes...), s.Problems()...)
+	return slices.Concat(problems, mistakes, s.Problems(), source.CheckTimeMode(s.TimeMode))
 }
 
 // origin says which connector tables are from.

@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"slices"
+
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/config"
 	"github.com/tailrace/tailrace/source"
@@ -11,7 +13,7 @@ type formSettings struct {
 	source.FormSettings
 
 	DecimalMode  string `cfg:"decimal.handling.mode" default:"precise" oneof:"precise,double,string" doc:"How numeric columns are written in events."`
-	TimeMode     string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds" doc:"How dates and times are written in events."`
+	TimeMode     string `cfg:"time.precision.mode" default:"adaptive" oneof:"adaptive,adaptive_time_microseconds,connect,isostring,microseconds,nanoseconds,structured" doc:"How dates and times are written in events. structured is refused."`
 	BinaryMode   string `cfg:"binary.handling.mode" default:"bytes" oneof:"bytes,base64,base64-url-safe,hex" doc:"How bytea columns are written in events."`
 	IntervalMode string `cfg:"interval.handling.mode" default:"numeric" oneof:"numeric,string" doc:"How intervals are written in events: microseconds, or P1Y2M3DT4H5M6.7S."`
 	HStoreMode   string `cfg:"hstore.handling.mode" default:"json" oneof:"json,map" doc:"How hstore columns are written in events: as text with an object in it, or as an object."`
@@ -38,7 +40,7 @@ func (s *formSettings) parseForm(props map[string]string) []config.Problem {
 	if s.Converters != "" {
 		problems = append(problems, config.Problem{Key: "converters", Message: "custom converters are Java classes and can't run here: remove it, and use a transform"})
 	}
-	return append(problems, s.Problems()...)
+	return slices.Concat(problems, s.Problems(), source.CheckTimeMode(s.TimeMode))
 }
 
 // origin says which connector tables are from.
