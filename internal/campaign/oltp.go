@@ -33,7 +33,7 @@ func oltpSchema() []string {
 	for n := 1; n <= oltpTables; n++ {
 		list = append(list, fmt.Sprintf(`CREATE TABLE %s (id int unsigned AUTO_INCREMENT PRIMARY KEY, k int NOT NULL, c char(120) NOT NULL, pad varchar(60), amount decimal(12,2), at datetime(6), raw varbinary(20), KEY (k))
 			CHARACTER SET %s`, oltpTable(n), []string{"utf8mb4", "latin1", "utf8mb4"}[n-1]),
-			fmt.Sprintf(`INSERT INTO %[1]s (k, c, pad, amount, at, raw) SELECT i * 7 %% %[2]d, md5(i), concat('pad é ', i), i / 100, '2024-02-29 12:34:56' + INTERVAL i SECOND, unhex(md5(i))
+			fmt.Sprintf(`INSERT INTO %[1]s (k, c, pad, amount, at, raw) SELECT i * 7 %% %[2]d, left(sha2(i, 256), 32), concat('pad é ', i), i / 100, '2024-02-29 12:34:56' + INTERVAL i SECOND, unhex(left(sha2(i, 256), 32))
 			FROM (SELECT f.d * 10000 + a.d * 1000 + b.d * 100 + c.d * 10 + e.d + 1 AS i FROM digits a, digits b, digits c, digits e, digits f) s WHERE i <= %[2]d`, oltpTable(n), oltpRows))
 	}
 	return append(list, "DROP TABLE digits")
