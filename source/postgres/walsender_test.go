@@ -270,7 +270,7 @@ func answerTo(query string) (answer, error) {
 		{query: "SELECT pubviaroot", parameters: []uint32{text, flag}, types: []uint32{flag}, rows: [][]any{{false}}},
 		{query: "WHERE c.relkind IN ('r', 'p')", parameters: []uint32{flag}, types: []uint32{pgtype.OIDOID, text, text, flag, text, flag, flag, flag, text, text},
 			rows: [][]any{{uint32(1), "public", "a", false, "d", true, true, true, "", ""}, {uint32(2), "public", "b", false, "f", true, true, true, "", ""}}},
-		{query: "FROM pg_publication p WHERE", parameters: none, types: []uint32{pgtype.OIDOID, text, text, long}, rows: [][]any{{uint32(9), "all", "{}", int64(5)}}},
+		{query: "FROM pg_publication p WHERE", parameters: none, types: []uint32{pgtype.OIDOID, text, text, long, long}, rows: [][]any{{uint32(9), "all", "{}", int64(5), int64(1)}}},
 		{query: "SELECT EXISTS (SELECT FROM pg_publication", parameters: none, types: []uint32{flag, number}, rows: [][]any{{true, 150000}}},
 		{query: "FROM pg_publication_tables", parameters: none, types: []uint32{pgtype.OIDOID, texts, text, pgtype.OIDOID, text},
 			rows: [][]any{{uint32(1), nil, "", uint32(11), ""}, {uint32(2), nil, "", uint32(12), ""}}},
