@@ -183,10 +183,10 @@ func (r *modelRun) begin(ctx context.Context) error {
 	return r.copied(ctx, modelStream)
 }
 
-// connect makes a source connector.
+// connect makes a source connector. Its batches are so small that a transaction is in many, and a kill falls into one.
 func (r *modelRun) connect(ctx context.Context, name, mode string) error {
 	config := map[string]string{"topic.prefix": r.name + name, "snapshot.mode": mode, "decimal.handling.mode": "string", "snapshot.fetch.size": fmt.Sprint(2 + r.rnd.IntN(60)),
-		"snapshot.max.threads": fmt.Sprint(1 + r.rnd.IntN(2))}
+		"snapshot.max.threads": fmt.Sprint(1 + r.rnd.IntN(2)), "max.batch.size": fmt.Sprint(1 + r.rnd.IntN(20))}
 	maps.Copy(config, r.db.connector(r.name, r.name+name))
 	return r.daemon.Configure(ctx, name, config)
 }

@@ -75,11 +75,19 @@ func (r *modelRun) strike(ctx context.Context, kind, name string) error {
 		_, err := r.db.interrupt(ctx, r.name)
 		return err
 	case "snapshot":
-		t := r.load.schema.pick(r.rnd)
-		if t.bag() {
-			r.recopied[t.name] = true
+		var names []string
+		for _, t := range r.load.schema.tables() {
+			if !t.bag() {
+				names = append(names, r.load.schema.name+"."+t.name)
+			} else if r.rnd.IntN(3) == 0 {
+				r.recopied[t.name] = true
+				names = append(names, r.load.schema.name+"."+t.name)
+			}
 		}
-		return r.daemon.Signal(ctx, name, "execute-snapshot", map[string]any{"type": "incremental", "data-collections": []string{r.load.schema.name + "." + t.name}})
+		if names == nil {
+			return nil
+		}
+		return r.daemon.Signal(ctx, name, "execute-snapshot", map[string]any{"type": "incremental", "data-collections": names})
 	case "pause":
 		if err := r.daemon.PauseConnector(ctx, name); err != nil {
 			return err
