@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"github.com/tailrace/tailrace/change"
@@ -30,9 +29,16 @@ func modelText(most int) func(*rand.Rand) string {
 	}
 }
 
-// modelLarge makes texts of which most are too large to be kept in the row.
+// modelLarge makes texts of which most are too large to be kept in the row, also compressed.
 func modelLarge(r *rand.Rand) string {
-	return []string{"", "short", strings.Repeat(fmt.Sprintf("%08x é", r.Uint32()), 300+r.IntN(300)), strings.Repeat(string(rune('a'+r.IntN(26))), 2500)}[r.IntN(4)]
+	if r.IntN(4) == 0 {
+		return []string{"", "short"}[r.IntN(2)]
+	}
+	b := make([]byte, 2500+r.IntN(3000))
+	for i := range b {
+		b[i] = byte('0' + r.IntN(75))
+	}
+	return "é" + string(b)
 }
 
 func modelDecimal(digits int) func(*rand.Rand) string {
