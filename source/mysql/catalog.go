@@ -279,6 +279,8 @@ type status struct {
 	gtids string // MySQL: what is executed
 }
 
+func (s status) coordinate() coordinate { return coordinateOf(s.file, s.pos) }
+
 // readStatus asks where the binary log ends. Everything that is committed is before that.
 func readStatus(c *conn) (status, error) {
 	rows, err := c.rows("SHOW MASTER STATUS")
@@ -315,8 +317,30 @@ func unknownStatement(err error) bool {
 	return errors.As(err, &e) && e.Code == mysql.ER_PARSE_ERROR
 }
 
-// snapshotPosition returns the place in the binary log of the consistent snapshot that the session has begun (MariaDB).
-func snapshotPosition(c *conn) (status, error) {
+// placeAnswers is how often a server is asked for the place of a snapshot.
+const placeAnswers = 4
+
+// snapshotPosition returns the place in the binary log of the consistent snapshot that the session has begun (MariaDB): the first and
+// the last of several answers, which are the same but for rare cases. The server hands it over in variables that its sessions
+// share, so that a SHOW STATUS of another one at the same moment, as monitors send them, makes it tell the end of the log or the
+// place of another snapshot.
+func snapshotPosition(c *conn) (first, last status, err error) {
+	for n := range placeAnswers {
+		at, err := askSnapshotPosition(c)
+		if err != nil {
+			return first, last, err
+		}
+		if n == 0 || at.coordinate() < first.coordinate() {
+			first = at
+		}
+		if n == 0 || at.coordinate() > last.coordinate() {
+			last = at
+		}
+	}
+	return first, last, nil
+}
+
+func askSnapshotPosition(c *conn) (status, error) {
 	rows, err := c.rows("SHOW STATUS LIKE 'binlog_snapshot_%'")
 	if err != nil {
 		return status{}, err

@@ -249,7 +249,7 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 		return nil, status{}, fmt.Errorf("rows would be read from server %s, and changes come from %s", id.name, *server)
 	}
 	if s.flavor == mariadb {
-		return s.beginMariaSnapshot(c)
+		return s.beginMariaSnapshot(ctx, c, exact)
 	}
 	w := &window{numbers: &s.numbers}
 	for try := 0; ; try++ {
@@ -272,10 +272,7 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 		if err != nil || !exact || after == before {
 			return w, before, err
 		}
-		if try >= quietTries {
-			return nil, before, errors.New("the server was never quiet enough for an exact snapshot, which a table without a key needs")
-		}
-		if err := pause(ctx, time.Duration(try)*time.Millisecond); err != nil {
+		if err := awaitQuiet(ctx, try); err != nil {
 			return nil, before, err
 		}
 	}
@@ -286,20 +283,34 @@ func (s *Source) settle(ctx context.Context, c *conn, end status) (coordinate, e
 	return coordinateOf(end.file, end.pos), pause(ctx, settled)
 }
 
-func (s *Source) beginMariaSnapshot(c *conn) (*window, status, error) {
-	if _, err := c.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"); err != nil {
-		return nil, status{}, err
+func (s *Source) beginMariaSnapshot(ctx context.Context, c *conn, exact bool) (*window, status, error) {
+	for try := 0; ; try++ {
+		if _, err := c.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"); err != nil {
+			return nil, status{}, err
+		}
+		first, last, err := snapshotPosition(c)
+		if err != nil {
+			return nil, first, err
+		}
+		if !exact || first == last {
+			set, err := gtidsNow(c)
+			if err != nil {
+				return nil, first, err
+			}
+			return &window{numbers: &s.numbers, low: first.coordinate(), high: last.coordinate(), gtids: string(set.appendText(nil))}, first, nil
+		}
+		if err := awaitQuiet(ctx, try); err != nil {
+			return nil, first, err
+		}
 	}
-	at, err := snapshotPosition(c)
-	if err != nil {
-		return nil, at, err
+}
+
+// awaitQuiet pauses before a snapshot is begun anew, since it was not known exactly what the last one had seen.
+func awaitQuiet(ctx context.Context, try int) error {
+	if try >= quietTries {
+		return errors.New("the server was never quiet enough for an exact snapshot, which a table without a key needs")
 	}
-	set, err := gtidsNow(c)
-	if err != nil {
-		return nil, at, err
-	}
-	place := coordinateOf(at.file, at.pos)
-	return &window{numbers: &s.numbers, low: place, high: place, gtids: string(set.appendText(nil))}, at, nil
+	return pause(ctx, time.Duration(try)*time.Millisecond)
 }
 
 // readRows runs a SELECT of the relation's columns and adds its rows as events to b.

@@ -327,7 +327,7 @@ func (s *Source) nowMaria(c *conn, st *start) error {
 	if _, err := c.Execute("START TRANSACTION WITH CONSISTENT SNAPSHOT"); err != nil {
 		return err
 	}
-	now, err := snapshotPosition(c)
+	now, _, err := snapshotPosition(c)
 	if err != nil {
 		return err
 	}

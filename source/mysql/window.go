@@ -12,7 +12,8 @@ import (
 // A window is judged by what the snapshot under which the chunk was read has certainly seen, and by where the binary log
 // ended after the read: everything that it can have seen is before that.
 //
-// MariaDB tells the place of a consistent snapshot exactly: low and high are the same. On MySQL with GTIDs it has seen all
+// MariaDB tells the place of a consistent snapshot exactly: low and high are the same, unless other sessions disturbed the answers
+// (see snapshotPosition). On MySQL with GTIDs it has seen all
 // that was executed before it began; a transaction that became visible in the moment between is taken for unseen, which
 // is safe: its events carry all that the chunk's row has and come after the chunk was read. Without GTIDs low is a place
 // that was the log's end long enough before for everything up to it to have become visible.
