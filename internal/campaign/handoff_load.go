@@ -25,13 +25,21 @@ type family interface {
 	source(name string) (source.Plugin, map[string]string, error)
 	// statement is one change, or some that belong together.
 	statement(c *rioter) []string
-	// twoPhase are the statements that end a transaction in two phases: those that prepare it, and the two that end it then. Without
-	// any the connector can't follow such transactions.
-	twoPhase(gid string) (prepare, commit, rollback string)
+	// twoPhase are the statements of a transaction in two phases.
+	twoPhase(gid string) phases
 	// refused reports whether a statement failed for what other clients do: a deadlock, a key that is taken.
 	refused(err error) bool
 	// lines are the rows of a table, as lineOf writes them.
 	lines(ctx context.Context, name, table string) ([]string, error)
+}
+
+// Phases are the statements around a transaction in two phases: what begins it, what prepares it, the two that end it then, and what
+// takes it back when a statement has failed, of which the first ones may fail too.
+type phases struct {
+	begin            string
+	prepare          []string
+	commit, rollback string
+	abandon          []string
 }
 
 // A session is one connection.
@@ -150,6 +158,56 @@ func (c *rioter) one(ctx context.Context, s session) (committed int, err error) 
 
 // transaction runs some statements and ends them in one of five ways.
 func (c *rioter) transaction(ctx context.Context, s session) error {
+	end := c.rnd.IntN(12)
+	if end == 2 || end == 3 {
+		return c.inTwoPhases(ctx, s)
+	}
+	if err := s.exec(ctx, "BEGIN"); err != nil {
+		return err
+	}
+	if err := c.changes(ctx, s); err != nil {
+		return err
+	}
+	switch end {
+	case 0:
+		return s.exec(ctx, "ROLLBACK")
+	case 1: // long
+		if err := pauseFor(ctx, time.Duration(20+c.rnd.IntN(200))*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return s.exec(ctx, "COMMIT")
+}
+
+func (c *rioter) inTwoPhases(ctx context.Context, s session) error {
+	c.n++
+	two := c.load.db.twoPhase(fmt.Sprintf("'%s-%d-%d'", c.load.name, c.id, c.n))
+	err := s.exec(ctx, two.begin)
+	if err == nil {
+		err = c.changes(ctx, s)
+	}
+	for _, sql := range two.prepare {
+		if err == nil {
+			err = s.exec(ctx, sql)
+		}
+	}
+	if err != nil {
+		for _, sql := range two.abandon {
+			_ = s.exec(ctx, sql) // a failed transaction is not ended twice; if it stays open nothing more succeeds
+		}
+		return err
+	}
+	if err := pauseFor(ctx, time.Duration(c.rnd.IntN(60))*time.Millisecond); err != nil {
+		return err
+	}
+	if c.rnd.IntN(5) == 0 {
+		return s.exec(ctx, two.rollback)
+	}
+	return s.exec(ctx, two.commit)
+}
+
+// changes are the statements of a transaction.
+func (c *rioter) changes(ctx context.Context, s session) error {
 	change := func() error {
 		for _, sql := range c.load.db.statement(c) {
 			if err := s.exec(ctx, sql); err != nil {
@@ -167,9 +225,6 @@ func (c *rioter) transaction(ctx context.Context, s session) error {
 		}
 		return s.exec(ctx, end)
 	}
-	if err := s.exec(ctx, "BEGIN"); err != nil {
-		return err
-	}
 	for range 1 + c.rnd.IntN(5) {
 		err := change()
 		if err == nil && c.rnd.IntN(8) == 0 { // a part of it is taken back
@@ -181,31 +236,7 @@ func (c *rioter) transaction(ctx context.Context, s session) error {
 			return err
 		}
 	}
-	switch c.rnd.IntN(12) {
-	case 0:
-		return s.exec(ctx, "ROLLBACK")
-	case 1: // long
-		if err := pauseFor(ctx, time.Duration(20+c.rnd.IntN(200))*time.Millisecond); err != nil {
-			return err
-		}
-	case 2, 3: // in two phases
-		c.n++
-		prepare, commit, rollback := c.load.db.twoPhase(fmt.Sprintf("'%d-%d'", c.id, c.n))
-		if prepare == "" {
-			break
-		}
-		if err := s.exec(ctx, prepare); err != nil {
-			return err
-		}
-		if err := pauseFor(ctx, time.Duration(c.rnd.IntN(60))*time.Millisecond); err != nil {
-			return err
-		}
-		if c.rnd.IntN(5) == 0 {
-			return s.exec(ctx, rollback)
-		}
-		return s.exec(ctx, commit)
-	}
-	return s.exec(ctx, "COMMIT")
+	return nil
 }
 
 func pauseFor(ctx context.Context, d time.Duration) error {

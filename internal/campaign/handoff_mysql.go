@@ -37,7 +37,7 @@ func mysqlSchema(db string) []string {
 		"INSERT INTO bag SELECT i % 10, " + tick + " FROM " + series(handoffRows/3)}
 }
 
-// mysqlFamily is MariaDB or MySQL. Their transactions in two phases can't be followed.
+// mysqlFamily is MariaDB or MySQL.
 type mysqlFamily struct {
 	server *servers.Server
 	plugin source.Plugin
@@ -150,7 +150,10 @@ func (s mysqlSession) numbers(_ context.Context, sql string) (list []int64, err 
 
 func (s mysqlSession) close(context.Context) error { return s.Close() }
 
-func (mysqlFamily) twoPhase(string) (prepare, commit, rollback string) { return "", "", "" }
+func (mysqlFamily) twoPhase(gid string) phases {
+	return phases{begin: "XA START " + gid, prepare: []string{"XA END " + gid, "XA PREPARE " + gid}, commit: "XA COMMIT " + gid, rollback: "XA ROLLBACK " + gid,
+		abandon: []string{"XA END " + gid, "XA ROLLBACK " + gid}}
+}
 
 func (mysqlFamily) brisk() []string {
 	return []string{"SET SESSION binlog_row_image = 'FULL'", "SET SESSION innodb_lock_wait_timeout = 1"}

@@ -101,8 +101,9 @@ func (s pgSession) numbers(ctx context.Context, sql string) ([]int64, error) {
 
 func (s pgSession) close(ctx context.Context) error { return s.Close(ctx) }
 
-func (pgFamily) twoPhase(gid string) (prepare, commit, rollback string) {
-	return "PREPARE TRANSACTION " + gid, "COMMIT PREPARED " + gid, "ROLLBACK PREPARED " + gid
+func (pgFamily) twoPhase(gid string) phases {
+	return phases{begin: "BEGIN", prepare: []string{"PREPARE TRANSACTION " + gid}, commit: "COMMIT PREPARED " + gid, rollback: "ROLLBACK PREPARED " + gid,
+		abandon: []string{"ROLLBACK"}}
 }
 
 func (pgFamily) brisk() []string {

@@ -38,8 +38,7 @@ type dialect interface {
 	transactionalDDL() bool
 	// tablesCome reports whether a table that is made while connectors run is captured from its first row on.
 	tablesCome() bool
-	// phases are the statements that begin a transaction in two phases, end it, and undo it while it is open.
-	phases(id string, commit bool) (begin string, end, undo []string)
+	twoPhase(gid string) phases
 
 	// schema is the name of the database's tables' schema in the log; side is the database as a side of a comparison.
 	schema(name string) string

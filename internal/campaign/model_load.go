@@ -118,7 +118,12 @@ func (c *modelClient) transaction(ctx context.Context, way modelWay, body func()
 	case rolledBack:
 		end = undo
 	case inTwoPhases, inTwoPhasesRolledBack:
-		begin, end, undo = c.db.phases(fmt.Sprintf("%d-%d-%d", c.id, c.seq, c.rnd.Uint32()), way == inTwoPhases)
+		two := c.db.twoPhase(fmt.Sprintf("'%d-%d-%d'", c.id, c.seq, c.rnd.Uint32()))
+		last := two.commit
+		if way == inTwoPhasesRolledBack {
+			last = two.rollback
+		}
+		begin, end, undo = two.begin, append(two.prepare, last), two.abandon
 	}
 	err := c.exec(ctx, begin)
 	if err == nil {

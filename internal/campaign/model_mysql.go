@@ -87,15 +87,6 @@ func (mysqlDialect) transactionalDDL() bool { return false }
 
 func (mysqlDialect) tablesCome() bool { return true }
 
-func (mysqlDialect) phases(id string, commit bool) (begin string, end, undo []string) {
-	id = " '" + id + "'"
-	last := "XA COMMIT" + id
-	if !commit {
-		last = "XA ROLLBACK" + id
-	}
-	return "XA START" + id, []string{"XA END" + id, "XA PREPARE" + id, last}, []string{"XA END" + id, "XA ROLLBACK" + id}
-}
-
 func (mysqlDialect) schema(name string) string { return name }
 
 func (d mysqlDialect) side(string) compare.Side { return compare.NewMySQL("source", d.server.Addr) }

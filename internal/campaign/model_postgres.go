@@ -94,14 +94,6 @@ func (pgDialect) retype(t *modelTable, to modelColumn) string {
 
 func (pgDialect) transactionalDDL() bool { return true }
 
-func (d pgDialect) phases(id string, commit bool) (begin string, end, undo []string) {
-	prepare, yes, no := d.twoPhase("'" + id + "'")
-	if !commit {
-		yes = no
-	}
-	return "BEGIN", []string{prepare, yes}, []string{"ROLLBACK"}
-}
-
 func (pgDialect) schema(string) string { return "public" }
 
 func (d pgDialect) side(name string) compare.Side {

@@ -78,6 +78,7 @@ type Source struct {
 	tables    registry
 	grown     growth
 	numbers   numbers
+	branches  branches
 	charsets  binlog.Charsets        // of scans
 	fullImage atomic.Bool            // row events have all columns
 	server    atomic.Pointer[string] // the name of the server that is streamed from

@@ -17,8 +17,13 @@ import (
 // that was executed before it began; a transaction that became visible in the moment between is taken for unseen, which
 // is safe: its events carry all that the chunk's row has and come after the chunk was read. Without GTIDs low is a place
 // that was the log's end long enough before for everything up to it to have become visible.
+//
+// A distributed transaction of which there are doubts counts as unseen likewise. For a table without a key, where that is not enough, one
+// that is delivered while its copy begins is judged by its place.
 type window struct {
 	numbers  *numbers
+	branches *branches
+	doubts   doubts
 	executed *mysqlSet  // MySQL with GTIDs; else nil, and low holds
 	low      coordinate // transactions that begin before it were seen
 	high     coordinate
@@ -29,6 +34,14 @@ var _ snapshot.Window = (*window)(nil)
 
 // Side implements snapshot.Window.
 func (w *window) Side(e *change.Event) snapshot.Side {
+	side := w.side(e)
+	if side == snapshot.Before && w.branches.has(&w.doubts, e.Txn) {
+		return snapshot.Inside
+	}
+	return side
+}
+
+func (w *window) side(e *change.Event) snapshot.Side {
 	if w.executed != nil {
 		if src, gno, ok := w.numbers.source(e.Txn); !ok || w.executed.has(src.sid, []byte(src.tag), gno) {
 			return snapshot.Before

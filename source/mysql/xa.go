@@ -121,6 +121,7 @@ func (s *stream) again(ctx context.Context, p preparedXA) error {
 		return err
 	}
 	s.second = &second{excerpt: x, id: p.ID}
+	s.src.branches.add(s.tx.number, p.ID, s.src.setup.Now())
 	if s.meta != nil && !s.meta.IsOpen() {
 		s.openMetadata()
 	}

@@ -4,10 +4,12 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tailrace/tailrace/change"
 	"github.com/tailrace/tailrace/internal/fault"
 	"github.com/tailrace/tailrace/internal/servers"
+	"github.com/tailrace/tailrace/snapshot"
 )
 
 // Rows of a distributed transaction come when it is committed and not when it is prepared, however much lies between, and not at all
@@ -95,5 +97,66 @@ func TestDistributedLost(t *testing.T) {
 	}
 	if fault.Code(err) != "XA_TRANSACTION" {
 		t.Errorf("%v", err)
+	}
+}
+
+// The server logs XA COMMIT before the rows are visible. As long as it has the transaction among its prepared ones a snapshot may not have
+// seen it; that moment is played by one that is prepared under the same identifier.
+func TestCase31SnapshotsAndDistributed(t *testing.T) {
+	onEach(t, all(), func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY)")
+		id := "'" + d.name + "','b\\'',7"
+		other := d.connect()
+		defer other.Close()
+		src := d.open()
+		s, err := src.Stream(t.Context(), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		readEmpty(d, s)
+		side := func(e *change.Event) snapshot.Side {
+			t.Helper()
+			c := d.connect()
+			defer c.Close()
+			w, _, err := src.beginSnapshot(t.Context(), c, false)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return w.Side(e)
+		}
+		before, _, err := src.beginSnapshot(t.Context(), d.conn, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.exec("COMMIT")
+		execOn(t, other, "USE "+d.name+"; XA START "+id+"; INSERT INTO t VALUES (1); XA END "+id+"; XA PREPARE "+id+"; XA COMMIT "+id)
+		events, _ := d.read(s, 1)
+		if got := before.Side(&events[0]); got == snapshot.Before {
+			t.Error("a snapshot that is older than the transaction is taken to have seen it")
+		}
+		execOn(t, other, "XA START "+id+"; INSERT INTO t VALUES (2); XA END "+id+"; XA PREPARE "+id)
+		if got := side(&events[0]); got != snapshot.Inside {
+			t.Errorf("%v while the server has it prepared", got)
+		}
+		if later, err := src.branches.ask(d.conn, time.Now().Add(stuck), false); err != nil || len(later.hidden) != 0 {
+			t.Errorf("%v, %v while another one has its identifier", later, err)
+		}
+		execOn(t, other, "XA ROLLBACK "+id)
+		if got := side(&events[0]); got != snapshot.Before {
+			t.Errorf("%v when it is visible for sure", got)
+		}
+	})
+}
+
+// TestBranchesAreBounded: the oldest are forgotten.
+func TestBranchesAreBounded(t *testing.T) {
+	var l branches
+	for txn := range uint64(3 * maxBranches) {
+		l.add(txn, "id", time.Time{})
+	}
+	none := doubts{}
+	if len(l.recent) > 2*maxBranches || len(l.index) != len(l.recent) || l.has(&none, 0) || !l.has(&none, 3*maxBranches-1) || !l.has(&none, 2*maxBranches) {
+		t.Errorf("%d and %d are remembered", len(l.recent), len(l.index))
 	}
 }
