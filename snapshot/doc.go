@@ -62,8 +62,9 @@
 // transaction is visible, so they were all seen. A transaction that becomes visible in the moment between counts as unseen, though
 // the rows hold it: its event comes after the read began and replaces or completes the row by what the row holds already. Columns
 // of it may be ahead of the event then, by a transaction of the same moment whose event follows. A distributed transaction is the
-// exception on both: XA COMMIT is logged before the rows are visible, whatever the snapshot was told. One that the server still
-// had among its prepared ones before the snapshot, or that is delivered after that, counts as unseen.
+// exception on MariaDB: XA COMMIT is logged before the rows are visible, out of the log's order. A snapshot has seen one that was
+// prepared and was no longer among the server's prepared ones before it was begun, and none that is behind its place. Of what is left,
+// the commits of that moment, nothing is known ([Unknown]): a chunk for which such a one matters is read again.
 //
 // Invariants: order per key (2), positions never go back (4), bytes belong to the caller's batch (6), at most snapshot.max.threads
 // + 3 chunks of about 8 MiB are in memory (8).

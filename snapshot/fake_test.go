@@ -84,11 +84,15 @@ func at(n int, events ...change.Event) func(*change.Batch) {
 
 // view is a window that sees the transactions up to seen, and is passed at position high.
 type view struct {
-	seen uint64
-	high int
+	seen  uint64
+	high  int
+	doubt uint64 // a transaction of which it is not known, 0: none
 }
 
 func (w view) Side(e *change.Event) snapshot.Side {
+	if w.doubt != 0 && e.Txn == w.doubt {
+		return snapshot.Unknown
+	}
 	if e.Txn <= w.seen {
 		return snapshot.Before
 	}

@@ -243,7 +243,7 @@ func (w *weave) land(ctx context.Context, f *flight) error {
 	if f.sweep {
 		return w.landSweep(ctx, f)
 	}
-	if w.prove(f) {
+	if w.prove(f) || f.unsure() {
 		w.free = append(w.free, c.batch)
 		t.busy = w.divider == nil || t.selected(w)
 		w.fly(t, f.part, min(max(firstRetry, 2*f.retry), longestRetry))
@@ -253,6 +253,16 @@ func (w *weave) land(ctx context.Context, f *flight) error {
 	w.measure(f)
 	w.insert(c)
 	return w.replay(ctx, f, c)
+}
+
+// unsure reports whether the chunk may or may not have seen an event that was delivered while it was read.
+func (f *flight) unsure() bool {
+	for i := range f.log.Events {
+		if f.window.Side(&f.log.Events[i]) == Unknown {
+			return true
+		}
+	}
+	return false
 }
 
 // measure notes where a chunk ends and how large the next one may be.
@@ -323,7 +333,7 @@ func (w *weave) replay(ctx context.Context, f *flight, c *chunk) error {
 			continue
 		case After:
 			c.passed = true
-		case Inside:
+		case Inside, Unknown: // there is none of the latter: see land
 		}
 		if !sameStructure(e.Table, c.table) {
 			return w.restructure(ctx, f.state)

@@ -169,6 +169,13 @@ func (w *weave) judge(ctx context.Context, t *tableState, b *change.Batch, i int
 		if side == After {
 			c.passed = true
 		}
+		if side == Unknown && t.keyless() {
+			w.again(t)
+			return false, nil
+		} else if side == Unknown {
+			w.discard(t) // it is read again from where the last rows were sent
+			return false, nil
+		}
 		if t.keyless() {
 			// Its rows are in the log already; what comes now was either in them or is news.
 			return side == Before, nil

@@ -63,6 +63,8 @@ const (
 	// After: the chunk did not see the event's transaction, and the stream has passed the window: everything the chunk
 	// saw has been delivered.
 	After
+	// Unknown: it can't be told whether the chunk saw the event's transaction. The chunk is read again.
+	Unknown
 )
 
 // A Window is the span of the log that a chunk's read overlaps, judged by the database's own rules of visibility.

@@ -134,6 +134,46 @@ func TestEventsWhileReading(t *testing.T) {
 	})
 }
 
+// A chunk of which it is not known whether it saw an event is read again, whether the event comes while it is read or while it is open.
+func TestUnknownSide_case31(t *testing.T) {
+	a := table("a", "id", "n")
+	for _, open := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			f := newFake(a)
+			release, tries := make(chan struct{}), 0
+			f.scan = func(ctx context.Context, x *change.Table, after []byte, limit int, b *change.Batch) (snapshot.Window, error) {
+				if tries++; tries > 1 {
+					return rows(2, view{seen: 12, high: 2})(ctx, x, after, limit, b)
+				}
+				w, err := rows(3, view{seen: 12, high: 2, doubt: 11})(ctx, x, after, limit, b)
+				<-release
+				return w, err
+			}
+			s := mustOpen(t, f, nil, mode("initial"))
+			defer s.Close()
+			drain(t, s, "")
+			if open {
+				close(release)
+				synctest.Wait()
+				drain(t, s, "")
+			}
+			f.batches <- at(1, event(a, change.OpDelete, 11, ints(3, 0)))
+			got, _ := drain(t, s, "")
+			expect(t, got, "d a 3")
+			if !open {
+				close(release)
+			}
+			synctest.Wait()
+			f.batches <- at(2)
+			got, _ = drain(t, s, complete)
+			expect(t, got, "r a 1 10", "r a 2 20")
+			if tries != 2 {
+				t.Errorf("open %v: %d reads", open, tries)
+			}
+		})
+	}
+}
+
 func TestModes(t *testing.T) {
 	a, b := table("a", "id", "n"), table("b", "id", "n")
 	source := func() *fake {

@@ -239,8 +239,7 @@ const settled = time.Second
 const quietTries = 200
 
 // beginSnapshot begins a transaction under a consistent snapshot, without a lock, and returns about where in the log it is.
-// exact asks for one of which it is known exactly what it has seen (but for a distributed transaction that is being committed and was
-// not delivered before).
+// exact asks for one of which it is known exactly what it has seen.
 func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*window, status, error) {
 	id, err := identify(c, s.flavor)
 	if err != nil {
@@ -252,12 +251,9 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 	if s.flavor == mariadb {
 		return s.beginMariaSnapshot(ctx, c, exact)
 	}
-	w := &window{numbers: &s.numbers, branches: &s.branches}
+	w := &window{numbers: &s.numbers}
 	for try := 0; ; try++ {
-		var before status
-		if w.doubts, err = s.branches.ask(c, s.setup.Now(), exact); err == nil {
-			before, err = readStatus(c)
-		}
+		before, err := readStatus(c)
 		if err != nil {
 			return nil, before, err
 		}
@@ -273,7 +269,7 @@ func (s *Source) beginSnapshot(ctx context.Context, c *conn, exact bool) (*windo
 			return nil, before, err
 		}
 		after, err := readStatus(c)
-		if err != nil || !exact || after == before && len(w.doubts.hidden) == 0 {
+		if err != nil || !exact || after == before {
 			return w, before, err
 		}
 		if err := awaitQuiet(ctx, try); err != nil {
@@ -289,7 +285,7 @@ func (s *Source) settle(ctx context.Context, c *conn, end status) (coordinate, e
 
 func (s *Source) beginMariaSnapshot(ctx context.Context, c *conn, exact bool) (*window, status, error) {
 	for try := 0; ; try++ {
-		doubts, err := s.branches.ask(c, s.setup.Now(), exact)
+		doubts, err := askDoubts(c, s.setup.Now())
 		if err != nil {
 			return nil, status{}, err
 		}
@@ -300,12 +296,13 @@ func (s *Source) beginMariaSnapshot(ctx context.Context, c *conn, exact bool) (*
 		if err != nil {
 			return nil, first, err
 		}
-		if !exact || first == last && len(doubts.hidden) == 0 {
+		if !exact || first == last {
 			set, err := gtidsNow(c)
 			if err != nil {
 				return nil, first, err
 			}
-			return &window{numbers: &s.numbers, branches: &s.branches, doubts: doubts, low: first.coordinate(), high: last.coordinate(), gtids: string(set.appendText(nil))}, first, nil
+			return &window{numbers: &s.numbers, branches: &s.branches, doubts: doubts, low: first.coordinate(), high: last.coordinate(), unsure: last.coordinate(),
+				gtids: string(set.appendText(nil))}, first, nil
 		}
 		if err := awaitQuiet(ctx, try); err != nil {
 			return nil, first, err

@@ -13,21 +13,21 @@ import (
 // ended after the read: everything that it can have seen is before that.
 //
 // MariaDB tells the place of a consistent snapshot exactly: low and high are the same, unless other sessions disturbed the answers
-// (see snapshotPosition). On MySQL with GTIDs it has seen all
+// (see snapshotPosition): of what is between nothing is known. On MySQL with GTIDs it has seen all
 // that was executed before it began; a transaction that became visible in the moment between is taken for unseen, which
 // is safe: its events carry all that the chunk's row has and come after the chunk was read. Without GTIDs low is a place
 // that was the log's end long enough before for everything up to it to have become visible.
 //
-// A distributed transaction of which there are doubts counts as unseen likewise. For a table without a key, where that is not enough, one
-// that is delivered while its copy begins is judged by its place.
+// Of a distributed transaction that was committed on MariaDB in the moment in which the snapshot was begun nothing is known.
 type window struct {
 	numbers  *numbers
 	branches *branches
-	doubts   doubts
+	doubts   *doubts    // MariaDB, else nil
 	executed *mysqlSet  // MySQL with GTIDs; else nil, and low holds
 	low      coordinate // transactions that begin before it were seen
 	high     coordinate
-	gtids    string // MariaDB: what was in the log soon after, which is all that was seen and perhaps more; "": not known
+	unsure   coordinate // MariaDB: of what is from low to here nothing is known
+	gtids    string     // MariaDB: what was in the log soon after, which is all that was seen and perhaps more; "": not known
 }
 
 var _ snapshot.Window = (*window)(nil)
@@ -35,8 +35,10 @@ var _ snapshot.Window = (*window)(nil)
 // Side implements snapshot.Window.
 func (w *window) Side(e *change.Event) snapshot.Side {
 	side := w.side(e)
-	if side == snapshot.Before && w.branches.has(&w.doubts, e.Txn) {
-		return snapshot.Inside
+	switch {
+	case side == snapshot.Inside && coordinate(e.Txn) < w.unsure,
+		side == snapshot.Before && w.doubts != nil && w.branches.doubtful(w.doubts, e.Txn):
+		return snapshot.Unknown
 	}
 	return side
 }

@@ -121,7 +121,9 @@ func (s *stream) again(ctx context.Context, p preparedXA) error {
 		return err
 	}
 	s.second = &second{excerpt: x, id: p.ID}
-	s.src.branches.add(s.tx.number, p.ID, s.src.setup.Now())
+	if s.src.flavor == mariadb {
+		s.src.branches.add(branch{s.tx.number, p.ID, coordinateOf(p.File, p.Pos), s.src.setup.Now()})
+	}
 	if s.meta != nil && !s.meta.IsOpen() {
 		s.openMetadata()
 	}
