@@ -494,3 +494,23 @@ func TestCase105KeyChangeUnderMinimal(t *testing.T) {
 		}
 	})
 }
+
+// Of a partitioned table MySQL sets bits behind the last column in the bitmap of columns that an image without large ones has.
+func TestImageWithoutBlobs(t *testing.T) {
+	onEach(t, all(), func(t *testing.T, addr string) {
+		d := newDB(t, addr, "CREATE TABLE t (id int PRIMARY KEY, a int, b int, c int, d int, big mediumtext, e int, f int, g int) PARTITION BY KEY () PARTITIONS 3; "+
+			"INSERT INTO t VALUES (1, 1, NULL, 3, 4, REPEAT('x', 3000), 6, 7, 8)")
+		s := d.stream(nil)
+		d.exec("SET SESSION binlog_row_image = 'NOBLOB'; UPDATE t SET g = 9; SET SESSION binlog_row_image = 'MINIMAL'; UPDATE t SET f = NULL; SET SESSION binlog_row_image = 'FULL'")
+		events, _ := d.read(s, 2)
+		for i, want := range []string{"1 1 NULL 3 4 absent 6 7 9", "1 absent absent absent absent absent absent NULL absent"} {
+			var got []string
+			for _, v := range events[i].After {
+				got = append(got, showValue(v))
+			}
+			if text := strings.Join(got, " "); text != want {
+				t.Errorf("event %d: %s, want %s", i, text, want)
+			}
+		}
+	})
+}

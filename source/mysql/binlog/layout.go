@@ -310,7 +310,7 @@ func (l *Layout) row(p []byte, off int, present []byte, all bool, d *partial, b 
 	row := b.Row(l.width)
 	count := len(l.fields)
 	if !all {
-		count = ones(present)
+		count = ones(present, count)
 	}
 	nulls := p[off:]
 	if len(nulls) < (count+7)/8 {
@@ -373,8 +373,12 @@ func (f *field) stored(p []byte) int {
 	return n
 }
 
-func ones(bitmap []byte) (n int) {
-	for _, c := range bitmap {
+// ones counts the bits of a bitmap that belong to columns: MySQL may set those behind the last column, too.
+func ones(bitmap []byte, columns int) (n int) {
+	for i, c := range bitmap {
+		if left := columns - 8*i; left < 8 {
+			c &= 1<<max(left, 0) - 1
+		}
 		for ; c != 0; c &= c - 1 {
 			n++
 		}

@@ -73,7 +73,7 @@ func (d *Decoder) rows(e *Event, r *reader) error {
 		r.fail("the table map has another number of columns")
 		return nil
 	}
-	w.allBefore, w.allAfter = ones(w.before) == w.columns, ones(w.after) == w.columns
+	w.allBefore, w.allAfter = ones(w.before, w.columns) == w.columns, ones(w.after, w.columns) == w.columns
 	if w.EndOfStatement && len(d.maps) > maxTableMaps {
 		clear(d.maps) // every statement has its own
 	}
