@@ -48,6 +48,7 @@ func (d pgDialect) stale(err error) bool {
 	var e *pgconn.PgError
 	return d.refused(err) || errors.As(err, &e) && slices.Contains([]string{
 		"42P01", "42703", // no such table, no such column
+		"40001",          // a row moved to another partition
 		"0A000", "25P02", // the plan's result has another type; the transaction has failed before
 	}, e.Code)
 }
