@@ -53,7 +53,7 @@ func (w *weave) end(t *tableState) {
 func (w *weave) fail(t *tableState, err error) {
 	w.discard(t)
 	t.failed = err.Error()
-	w.log.Error("copy of a table has failed; everything else goes on", "table", t.name, "error", err)
+	w.log.Error("copy of a table has failed; everything else goes on. The next start of the connector and the signal execute-snapshot try it again", "table", t.name, "error", err)
 	w.notes.scanned(w, t, "SQL_EXCEPTION")
 	if t.job != nil {
 		w.end(t)

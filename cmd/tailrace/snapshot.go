@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,8 +65,8 @@ func (cl *client) showSnapshots(w io.Writer, list []rest.StatusInfo, only []stri
 			}
 			shown[s.Name] = t.Snapshot
 			for _, table := range t.Snapshot.Tables {
-				running = running || table.State == snapshot.Waiting || table.State == snapshot.Copying
-				rows = append(rows, []string{s.Name, table.Table, tableState(t.Snapshot, table), bar(table), fmt.Sprint(table.Rows), estimate(table.Total), "", ""})
+				running = running || underWay(table)
+				rows = append(rows, []string{s.Name, table.Table, tableState(t.Snapshot, table), bar(table), fmt.Sprint(table.Rows), estimate(table), "", "", oneLine(table.Reason)})
 			}
 			rows = append(rows, total(s.Name, t.Snapshot))
 		}
@@ -73,32 +74,38 @@ func (cl *client) showSnapshots(w io.Writer, list []rest.StatusInfo, only []stri
 	if len(only) > 0 && len(shown) == 0 {
 		return false, fmt.Errorf("connector %s copies nothing: there is none of the name, it is no source, it does not run, or its snapshot.mode copies no rows", only[0])
 	}
-	return running, cl.show(w, shown, "CONNECTOR TABLE STATE PROGRESS ROWS OF ROWS/S LEFT", rows)
+	return running, cl.show(w, shown, "CONNECTOR TABLE STATE PROGRESS ROWS OF ROWS/S LEFT REASON", rows)
 }
 
 func total(connector string, p *rest.SnapshotInfo) []string {
+	all := rest.TableInfo{Rows: p.Rows, Total: p.Total, State: snapshot.Copying}
 	state, rate, left := "copying", fmt.Sprintf("%.0f", p.Rate), "unknown"
 	switch {
 	case p.Completed:
 		state, rate, left = "done", "", ""
 	case p.Paused:
 		state, rate, left = "paused", "", ""
+	case !slices.ContainsFunc(p.Tables, underWay) && slices.ContainsFunc(p.Tables, hasFailed):
+		return []string{connector, "all", "incomplete", bar(all), fmt.Sprint(p.Rows), estimate(all), "", "", ""}
 	}
 	if p.Left != nil && !p.Completed {
 		left = time.Duration(*p.Left * float64(time.Second)).Round(time.Second).String()
 	}
-	all := rest.TableInfo{Rows: p.Rows, Total: p.Total, State: snapshot.Copying}
 	if p.Completed {
 		all.State = snapshot.Done
 	}
-	return []string{connector, "all", state, bar(all), fmt.Sprint(p.Rows), estimate(p.Total), rate, left}
+	return []string{connector, "all", state, bar(all), fmt.Sprint(p.Rows), estimate(all), rate, left, ""}
 }
+
+func underWay(t rest.TableInfo) bool {
+	return t.State == snapshot.Waiting || t.State == snapshot.Copying
+}
+
+func hasFailed(t rest.TableInfo) bool { return t.State == snapshot.Failed }
 
 func tableState(p *rest.SnapshotInfo, t rest.TableInfo) string {
 	switch {
-	case t.Reason != "":
-		return string(t.State) + ": " + oneLine(t.Reason)
-	case p.Paused && (t.State == snapshot.Copying || t.State == snapshot.Waiting):
+	case p.Paused && underWay(t):
 		return "paused"
 	case t.Signal != "" && t.State != snapshot.Done:
 		return string(t.State) + ", signal " + t.Signal
@@ -106,11 +113,15 @@ func tableState(p *rest.SnapshotInfo, t rest.TableInfo) string {
 	return string(t.State)
 }
 
-func estimate(n int64) string {
-	if n < 0 {
-		return "unknown"
+// estimate is how many rows a table has, as far as that is known.
+func estimate(t rest.TableInfo) string {
+	switch {
+	case t.Total >= 0:
+		return fmt.Sprint(t.Total)
+	case t.State == snapshot.Done:
+		return ""
 	}
-	return fmt.Sprint(n)
+	return "unknown"
 }
 
 // bar draws how much is done in 20 characters.
