@@ -33,6 +33,8 @@ type walsender struct {
 	mu      sync.Mutex
 	wal     []piece
 	cut     func(stream []byte, ends []int) int // of the next connection: how many bytes are sent; nil: all
+	start   uint64                              // LSN of the position before all
+	last    uint64                              // the last transaction, as events have it
 	stored  uint64                              // LSN of the position that is stored
 	extra   bool                                // the next connection begins with a transaction that was confirmed
 	claimed uint64                              // the greatest flush LSN that we were told
@@ -51,7 +53,7 @@ func newWalsender(t *testing.T) *walsender {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &walsender{T: t, listener: l}
+	w := &walsender{T: t, listener: l, start: 1000, last: lastXID}
 	w.running.Go(func() {
 		for {
 			conn, err := l.Accept()
@@ -460,9 +462,9 @@ const lastXID = 99
 func (w *walsender) drainWAL(s *Source, cut func(stream []byte, ends []int) int) (lines []string) {
 	w.Helper()
 	w.mu.Lock()
-	w.cut, w.stored, w.claimed = cut, 1000, 0
+	w.cut, w.stored, w.claimed = cut, w.start, 0
 	w.mu.Unlock()
-	at := position{LSN: 1000, System: "42", Timeline: 1}.encode(nil)
+	at := position{LSN: w.start, System: "42", Timeline: 1}.encode(nil)
 	for done := false; !done; {
 		st, err := s.Stream(w.Context(), at)
 		if err != nil {
@@ -476,7 +478,7 @@ func (w *walsender) drainWAL(s *Source, cut func(stream []byte, ends []int) int)
 			for i := range b.Events {
 				e := &b.Events[i]
 				lines = append(lines, fmt.Sprintf("%d.%d %s", e.Txn, e.Ordinal, show(e)))
-				done = e.Txn == lastXID
+				done = e.Txn == w.last
 			}
 			at = b.Resume
 			pos, err := parsePosition(at)
@@ -497,49 +499,53 @@ func (w *walsender) drainWAL(s *Source, cut func(stream []byte, ends []int) int)
 	return lines
 }
 
-// TestScriptedWalsender cuts the connection at every boundary of messages, and at random bytes again and again. TAILRACE_RESTARTS asks
-// for more of the latter.
+// TestScriptedWalsender cuts the connection at every boundary of messages, and at random bytes again and again.
 func TestScriptedWalsender(t *testing.T) {
-	restarts := 200
-	if text := os.Getenv("TAILRACE_RESTARTS"); text != "" {
-		var err error
-		if restarts, err = strconv.Atoi(text); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for seed := range uint64(2) {
 		rnd := rand.New(rand.NewPCG(seed, 5))
 		w := newWalsender(t)
 		w.wal = writeWAL(rnd, 10)
 		s := w.open("max.batch.size", "3")
-		want := w.drainWAL(s, nil)
-		_, ends := encodeWAL(w.wal, 1000)
-		check := func(what string, cut func(stream []byte, ends []int) int) {
-			t.Helper()
-			if got := w.drainWAL(s, cut); !slices.Equal(got, want) {
-				t.Fatalf("seed %d, %s: got\n%s\nwant\n%s", seed, what, strings.Join(got, "\n"), strings.Join(want, "\n"))
-			}
-		}
-		for i, end := range ends {
-			first := true
-			check(fmt.Sprintf("cut after message %d", i), func(stream []byte, _ []int) int {
-				if first {
-					first = false
-					return end
-				}
-				return len(stream)
-			})
-		}
-		for n := 0; n < restarts; {
-			check("random cuts", func(stream []byte, ends []int) int { // mostly soon
-				n++
-				w.extra = rnd.IntN(3) == 0
-				if rnd.IntN(10) == 0 {
-					return len(stream)
-				}
-				return rnd.IntN(ends[rnd.IntN(1+rnd.IntN(len(ends)))] + 1)
-			})
-		}
-		t.Logf("seed %d: %d messages, %d events", seed, len(ends), len(want))
+		w.cutEverywhere(s, rnd, 1, 200, w.drainWAL(s, nil))
 	}
+}
+
+// cutEverywhere cuts the connection once after each message, of which step - 1 are passed over, and again and again at random bytes, so
+// often at least as restarts says, or TAILRACE_RESTARTS. What is delivered must be want.
+func (w *walsender) cutEverywhere(s *Source, rnd *rand.Rand, step, restarts int, want []string) {
+	w.Helper()
+	if text := os.Getenv("TAILRACE_RESTARTS"); text != "" {
+		var err error
+		if restarts, err = strconv.Atoi(text); err != nil {
+			w.Fatal(err)
+		}
+	}
+	_, ends := encodeWAL(w.wal, w.start)
+	check := func(what string, cut func(stream []byte, ends []int) int) {
+		w.Helper()
+		if got := w.drainWAL(s, cut); !slices.Equal(got, want) {
+			w.Fatalf("%s: got\n%s\nwant\n%s", what, strings.Join(got, "\n"), strings.Join(want, "\n"))
+		}
+	}
+	for i := 0; i < len(ends); i += step {
+		first := true
+		check(fmt.Sprintf("cut after message %d", i), func(stream []byte, _ []int) int {
+			if first {
+				first = false
+				return ends[i]
+			}
+			return len(stream)
+		})
+	}
+	for n := 0; n < restarts; {
+		check("random cuts", func(stream []byte, ends []int) int { // mostly soon
+			n++
+			w.extra = rnd.IntN(3) == 0
+			if rnd.IntN(10) == 0 {
+				return len(stream)
+			}
+			return rnd.IntN(ends[rnd.IntN(1+rnd.IntN(len(ends)))] + 1)
+		})
+	}
+	w.Logf("%d messages, %d events", len(ends), len(want))
 }
