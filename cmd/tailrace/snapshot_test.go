@@ -303,7 +303,7 @@ func (l *lab) readOnly() {
 	l.Helper()
 	allowed := regexp.MustCompile(`(?i)^\s*(BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY|SELECT|COMMIT|ROLLBACK|SHOW |-- ping|IDENTIFY_SYSTEM|CREATE_REPLICATION_SLOT|START_REPLICATION|READ_REPLICATION_SLOT)`)
 	if l.mysql != nil { // KILL ends a dump of its own that was left behind
-		allowed = regexp.MustCompile(`(?i)^\s*(START TRANSACTION WITH CONSISTENT SNAPSHOT|SELECT|COMMIT|ROLLBACK|SHOW |SET |KILL )`)
+		allowed = regexp.MustCompile(`(?i)^\s*(START TRANSACTION WITH CONSISTENT SNAPSHOT|SELECT|COMMIT|ROLLBACK|SHOW |XA RECOVER$|SET |KILL )`)
 	}
 	literals, writes := regexp.MustCompile(`'[^']*'`), regexp.MustCompile(`(?i)\b(LOCK|FLUSH|INSERT|UPDATE|DELETE|TRUNCATE|SHARE|SET (GLOBAL|PERSIST))\b`)
 	n := 0

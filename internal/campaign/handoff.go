@@ -28,8 +28,8 @@ const (
 
 // handoff runs n databases in which clients write in every way there is while all tables are copied, and judges what the
 // connector delivers: the history of each key must be legal, and the fold of all events equal the tables. It counts the databases
-// and the violations.
-func handoff(ctx context.Context, database string, n int, seed uint64, out io.Writer) (violations int, err error) {
+// and the violations. The clients make no more than rate transactions a second.
+func handoff(ctx context.Context, database string, n, rate int, seed uint64, out io.Writer) (violations int, err error) {
 	settings := map[string]string{"max_prepared_transactions": "40", "max_connections": "60", "deadlock_timeout": "50ms"}
 	if !strings.HasPrefix(database, "postgres") {
 		settings = nil
@@ -44,7 +44,7 @@ func handoff(ctx context.Context, database string, n int, seed uint64, out io.Wr
 		db = newMySQLFamily(server, database)
 	}
 	for i := range n {
-		r := handoffRun{db: db, name: fmt.Sprintf("handoff_%d_%d", os.Getpid(), i+1), seed: seed + uint64(i),
+		r := handoffRun{db: db, rate: rate, name: fmt.Sprintf("handoff_%d_%d", os.Getpid(), i+1), seed: seed + uint64(i),
 			rnd: rand.New(rand.NewPCG(seed+uint64(i), 7)), judge: newJudge()}
 		if err := r.run(ctx); err != nil {
 			return violations, fmt.Errorf("run %d (seed %d): %w", i+1, r.seed, err)
@@ -62,6 +62,7 @@ func handoff(ctx context.Context, database string, n int, seed uint64, out io.Wr
 // A handoffRun is one database and one connector on it, over all its lives.
 type handoffRun struct {
 	db      family
+	rate    int // transactions a second at most
 	name    string
 	seed    uint64
 	rnd     *rand.Rand
@@ -82,7 +83,7 @@ func (r *handoffRun) run(ctx context.Context) (err error) {
 	begun := time.Now()
 	writing, rest := context.WithCancel(ctx)
 	defer rest()
-	load := &turmoil{db: r.db, name: r.name, seed: r.seed}
+	load := &turmoil{db: r.db, rate: r.rate, name: r.name, seed: r.seed}
 	var g errgroup.Group
 	g.Go(func() error { return load.run(writing) })
 	err = r.lives(ctx)

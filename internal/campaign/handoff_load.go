@@ -63,13 +63,14 @@ func handoffColumns(table string) string {
 const (
 	turmoilClients = 6
 	briskClients   = 4    // beside them
-	briskRate      = 2000 // transactions a second that all clients together make at most
+	briskRate      = 2000 // transactions a second that all clients together make at most, in a campaign
 	briskBatch     = 10   // transactions in one round trip
 )
 
 // turmoil is clients that write in every way there is, and others that write much.
 type turmoil struct {
 	db        family
+	rate      int    // transactions a second that brisk clients wait for
 	name      string // of the database
 	seed      uint64
 	committed atomic.Int64
@@ -132,7 +133,7 @@ func (c *rioter) run(ctx context.Context) error {
 
 // many runs a batch of short transactions, when it is time for them.
 func (c *rioter) many(ctx context.Context, s session) (committed int, err error) {
-	due := time.Duration(c.load.committed.Load()) * time.Second / briskRate
+	due := time.Duration(c.load.committed.Load()) * time.Second / time.Duration(c.load.rate)
 	if ahead := due - time.Since(c.begun); ahead > 0 {
 		if err := pauseFor(ctx, ahead); err != nil {
 			return 0, err

@@ -90,7 +90,7 @@ func run(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		violations, err := handoff(ctx, server, *n, *seed, os.Stdout)
+		violations, err := handoff(ctx, server, *n, briskRate, *seed, os.Stdout)
 		if err != nil {
 			return err
 		}

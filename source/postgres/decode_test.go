@@ -243,7 +243,7 @@ func TestCheck(t *testing.T) {
 		{"table.include.list", "(x{1000}){1000}", "too large"},
 		{"table.include.list", "*.orders", "regular expression"},
 		{"decimal.handling.mode", "exact", "not one of"},
-		{"time.precision.mode", "structured", "not one of"},
+		{"time.precision.mode", "structured", "is not available"},
 		{"converters", "isbn", "Java classes"},
 		{"skipped.operations", "c,x", `"x" is not one of`},
 		{"topic.delimiter", "/", "characters that a topic name can't have"},

@@ -200,6 +200,11 @@ func (w *life) live(ctx context.Context, steps int) error {
 			if err = errors.Join(err, w.open(ctx)); err == nil {
 				err = w.look(ctx)
 			}
+			if errors.Is(err, crashfs.ErrPowerOff) { // in what the log does by itself
+				if err = errors.Join(w.end(false), w.open(ctx)); err == nil {
+					err = w.look(ctx)
+				}
+			}
 			alive = false
 		}
 		if err != nil {
