@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/tailrace/tailrace/internal/daemon"
@@ -73,7 +74,7 @@ func (l *life) strike(ctx context.Context, n int, strike func(i int, state strin
 		return err
 	}
 	for i := range n {
-		if i == n/2 {
+		if i > 0 && i == n/2 {
 			if err := l.recovered(ctx); err != nil {
 				return err
 			}
@@ -97,7 +98,9 @@ func (l *life) recovered(ctx context.Context) error {
 	defer cancel()
 	err := l.daemon.Until(soon, func() (bool, error) {
 		list, err := l.daemon.Status(soon)
-		if err != nil {
+		if errors.Is(err, syscall.ECONNREFUSED) { // it has only just been started
+			return false, nil
+		} else if err != nil {
 			return false, err
 		}
 		for _, c := range list {
