@@ -34,9 +34,10 @@
 // With -copying each row of the log that was copied is counted, on PostgreSQL: the same content at most once for each copy, for what was
 // finished before a death is not read again.
 //
-// A run of handoff is one database with 2,000 transactions a second where the machine allows it, one connector that dies up to three times, and the judgement of all that it delivered: the
-// history of each key is legal, the fold of all events equals the tables. Its last line is runs=200 violations=0. It runs on PostgreSQL,
-// MariaDB and MySQL (-db); of the last two some clients log only what an update has changed, and none ends transactions in two phases.
+// A run of handoff is one database with 2,000 transactions a second where the machine allows it, one connector that dies up to three
+// times, and the judgement of all that it delivered: the history of each key is legal, the fold of all events equals the tables. Its
+// last line is runs=200 violations=0. It runs on PostgreSQL, MariaDB and MySQL (-db); of the last two some clients log only what an
+// update has changed.
 //
 // A seed of model is three to six tables of random types, keys, replica identities and partitions, which four clients write to in every
 // way there is, also by DDL; each transaction tells in the table journal what it did. One connector was there before the first row, a
