@@ -99,7 +99,11 @@ func (w *weave) mayBeMissed(t *tableState, e *change.Event) bool {
 // mendLoose completes events of such rows.
 func (w *weave) mendLoose(ctx context.Context, loose []*change.Event, b *change.Batch) error {
 	return w.fill(ctx, loose, b, func(e *change.Event) error { // its table has another structure by now
-		if t := w.stateOf(e.Table); t != nil && !t.over() {
+		switch t := w.stateOf(e.Table); {
+		case t == nil || t.over():
+		case t.after == nil && t.sweep == nil:
+			w.discard(t) // nothing of it was sent: there may be many such events, and the copy has begun anew for one of them
+		default:
 			w.again(t)
 		}
 		return nil
