@@ -170,13 +170,13 @@ func (w *weave) judge(ctx context.Context, t *tableState, b *change.Batch, i int
 			continue
 		}
 		side := c.window.Side(e)
-		if side == After {
+		switch {
+		case side == After:
 			c.passed = true
-		}
-		if side == Unknown && t.keyless() {
+		case side == Unknown && t.keyless():
 			w.again(t)
 			return false, nil
-		} else if side == Unknown {
+		case side == Unknown:
 			w.discard(t) // it is read again from where the last rows were sent
 			return false, nil
 		}

@@ -21,14 +21,12 @@ const stuck = time.Minute
 // prepared, and had been committed, before it was begun. It is safe for concurrent use.
 type branches struct {
 	mu     sync.RWMutex
-	recent []branch
-	index  map[uint64]int // where in recent a Txn is, plus gone
-	gone   int            // how many were forgotten
+	recent []uint64          // Txns, the oldest first
+	index  map[uint64]branch // by Txn
 }
 
 // A branch is a distributed transaction that was delivered.
 type branch struct {
-	txn      uint64
 	id       string     // as binlog.XA spells it
 	prepared coordinate // where its first phase begins
 	at       time.Time
@@ -43,33 +41,28 @@ type doubts struct {
 }
 
 // add notes a transaction before it is delivered.
-func (l *branches) add(b branch) {
+func (l *branches) add(txn uint64, b branch) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.index == nil {
-		l.index = map[uint64]int{}
+		l.index = map[uint64]branch{}
 	}
 	if len(l.recent) == 2*maxBranches {
 		for _, old := range l.recent[:maxBranches] {
-			delete(l.index, old.txn)
+			delete(l.index, old)
 		}
 		l.recent = slices.Delete(l.recent, 0, maxBranches)
-		l.gone += maxBranches
 	}
-	l.index[b.txn] = l.gone + len(l.recent)
-	l.recent = append(l.recent, b)
+	l.index[txn] = b
+	l.recent = append(l.recent, txn)
 }
 
 // doubtful reports whether d leaves open if a transaction was seen.
 func (l *branches) doubtful(d *doubts, txn uint64) bool {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
-	i, ok := l.index[txn]
-	if !ok {
-		return false
-	}
-	b := &l.recent[i-l.gone]
-	return b.prepared >= d.at || d.prepared[b.id] && d.asked.Sub(b.at) < stuck
+	b, ok := l.index[txn]
+	return ok && (b.prepared >= d.at || d.prepared[b.id] && d.asked.Sub(b.at) < stuck)
 }
 
 // askDoubts is called before a snapshot is begun.

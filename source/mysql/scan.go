@@ -20,7 +20,6 @@ import (
 
 var (
 	_ snapshot.Fetcher   = (*Source)(nil)
-	_ snapshot.Fetcher   = (*Source)(nil)
 	_ snapshot.Estimator = (*Source)(nil)
 	_ snapshot.Selector  = (*Source)(nil)
 	_ snapshot.Namer     = (*Source)(nil)

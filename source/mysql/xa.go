@@ -122,7 +122,7 @@ func (s *stream) again(ctx context.Context, p preparedXA) error {
 	}
 	s.second = &second{excerpt: x, id: p.ID}
 	if s.src.flavor == mariadb {
-		s.src.branches.add(branch{s.tx.number, p.ID, coordinateOf(p.File, p.Pos), s.src.setup.Now()})
+		s.src.branches.add(s.tx.number, branch{p.ID, coordinateOf(p.File, p.Pos), s.src.setup.Now()})
 	}
 	if s.meta != nil && !s.meta.IsOpen() {
 		s.openMetadata()

@@ -157,7 +157,7 @@ func TestCase31SnapshotsAndDistributed(t *testing.T) {
 func TestBranchesAreBounded(t *testing.T) {
 	var l branches
 	for txn := range uint64(3 * maxBranches) {
-		l.add(branch{txn: txn, prepared: 9})
+		l.add(txn, branch{prepared: 9})
 	}
 	d := &doubts{at: 9}
 	if len(l.recent) > 2*maxBranches || len(l.index) != len(l.recent) || l.doubtful(d, 0) || !l.doubtful(d, 3*maxBranches-1) || !l.doubtful(d, 2*maxBranches) {
